@@ -1,0 +1,68 @@
+"""PSNR and MS-SSIM, over the whole picture or weighted by a region."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+TAPS, SIGMA = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+
+
+def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None) -> Tensor:
+    """MS-SSIM (Wang et al. 2003: five scales, 11-tap Gaussian, valid windows, RGB channels averaged).
+
+    a, b: [B, 3, H, W] in 0..1, sides at least 176. regions: [B, R, H, W] weights; every scale's map is then averaged
+    with them. Returns [B], or [B, R]. Differentiable.
+    """
+    plain = regions is None
+    if plain:
+        regions = torch.ones_like(a[:, :1])
+    result: Tensor | float = 1.0
+    for number, weight in enumerate(SCALE_WEIGHTS):
+        luminance, contrast = _ssim_maps(a, b)
+        similarity = contrast if number < len(SCALE_WEIGHTS) - 1 else luminance * contrast
+        inner = regions[..., TAPS // 2 : -(TAPS // 2), TAPS // 2 : -(TAPS // 2)]
+        mean = (similarity.mean(1, keepdim=True) * inner).sum((2, 3)) / inner.sum((2, 3)).clamp_min(1e-6)
+        result = result * mean.clamp_min(1e-4) ** weight
+        a, b, regions = (F.avg_pool2d(x, 2, ceil_mode=False) for x in (a, b, regions))
+    return result[:, 0] if plain else result
+
+
+def _ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    count = a.shape[0]
+    moments = _blur(torch.cat([a, b, a * a, b * b, a * b]))
+    mean_a, mean_b, aa, bb, ab = moments.split(count)
+    product, squares = mean_a * mean_b, mean_a**2 + mean_b**2
+    contrast = (2 * (ab - product) + C2) / (aa + bb - squares + C2)
+    return (2 * product + C1) / (squares + C1), contrast
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Separable Gaussian, valid part only, as two banded matrix products (a depthwise convolution is slow on CPUs)."""
+    return _band(x.shape[-2], x) @ x @ _band(x.shape[-1], x).T
+
+
+def _band(size: int, like: Tensor) -> Tensor:
+    taps = torch.arange(TAPS, dtype=torch.float64) - TAPS // 2
+    kernel = torch.exp(-(taps**2) / (2 * SIGMA**2))
+    kernel /= kernel.sum()
+    rows = size - TAPS + 1
+    band = torch.zeros(rows, size, dtype=torch.float64)
+    for tap, value in enumerate(kernel):
+        band.diagonal(tap)[:rows] = value
+    return band.to(like)
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """a, b: [B, 3, H, W] in 0..1 -> [B] in dB, from the mean over the picture's pixels and channels."""
+    return -10 * torch.log10(((a - b) ** 2).mean((1, 2, 3)).clamp_min(1e-10))
+
+
+def decibels(similarity: float) -> float:
+    """MS-SSIM 0..1 -> dB, -10 log10(1 - x)."""
+    return -10 * math.log10(max(1 - similarity, 1e-9))

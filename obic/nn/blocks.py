@@ -1,0 +1,65 @@
+"""The one block the transforms are made of, and the steps between grids."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """Depthwise-separable mixing, then a gated pointwise network, each with a skip.
+
+        x -- 1x1 -- SiLU -- dw 3x3 -- 1x1 --(+)-- 1x1 (2C) -- GLU -- 1x1 --(+)-->
+        |___________________________________|  |__________________________|
+
+    The block of DCVC-RT (Jia et al. 2025) with a gated unit in place of its wide one. x: [B, C, h, w] -> the same.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix_in = nn.Conv2d(channels, channels, 1)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.mix_out = nn.Conv2d(channels, channels, 1)
+        self.gate = nn.Conv2d(channels, 2 * channels, 1)
+        self.gate_out = nn.Conv2d(channels, channels, 1)
+        for conv in (self.mix_out, self.gate_out):  # residual branches start small
+            nn.init.normal_(conv.weight, std=0.02 / channels**0.5)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.mix_out(self.depthwise(F.silu(self.mix_in(x))))
+        return x + self.gate_out(F.glu(self.gate(x), dim=1))
+
+
+def blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(channels) for _ in range(count)))
+
+
+class Down(nn.Module):
+    """Grid of pixels or features to a grid `factor` coarser: space-to-depth, 1x1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, factor: int):
+        super().__init__()
+        self.factor = factor
+        self.conv = nn.Conv2d(inputs * factor**2, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pixel_unshuffle(x, self.factor))
+
+
+class Up(nn.Module):
+    """The inverse step: 1x1 convolution, depth-to-space."""
+
+    def __init__(self, inputs: int, outputs: int, factor: int):
+        super().__init__()
+        self.factor = factor
+        self.conv = nn.Conv2d(inputs, outputs * factor**2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), self.factor)
+
+
+def straight_through(x: Tensor) -> Tensor:
+    """Rounds; the gradient passes as if it had not."""
+    return x + (torch.round(x) - x).detach()

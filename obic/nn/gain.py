@@ -1,0 +1,34 @@
+"""Variable rate: a gain vector for each quality level, interpolated between levels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Gain(nn.Module):
+    """Learned gains on the latent and their learned inverses (Cui et al. 2021, "Asymmetric gained deep image
+    compression", with exponential interpolation between levels). Stored as logarithms, [levels, M] each."""
+
+    def __init__(self, channels: int, levels: int):
+        super().__init__()
+        start = torch.linspace(-1.2, 1.2, levels)[:, None].expand(levels, channels)
+        self.log_gain = nn.Parameter(start.clone())
+        self.log_inverse = nn.Parameter(-start.clone())
+
+    def forward(self, level: Tensor) -> Tensor:
+        """level: float [B] in 0..levels-1 -> gains [B, M, 1, 1]."""
+        return self._at(self.log_gain, level)
+
+    def inverse(self, level: Tensor) -> Tensor:
+        return self._at(self.log_inverse, level)
+
+    def _at(self, logarithms: Tensor, level: Tensor) -> Tensor:
+        return interpolate(logarithms, level).exp()[:, :, None, None]
+
+
+def interpolate(table: Tensor, level: Tensor) -> Tensor:
+    """Linear interpolation between rows. table: [levels, C], level: [B] in 0..levels-1 -> [B, C]."""
+    low = level.floor().clamp(0, table.shape[0] - 2).long()
+    share = (level - low)[:, None].to(table.dtype)
+    return table[low] * (1 - share) + table[low + 1] * share

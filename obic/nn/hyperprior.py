@@ -1,0 +1,80 @@
+"""The hyperprior of one layer: hyper-latent, the linear map to table indices, and the float features.
+
+Two paths leave the coded hyper-latent z. The map to table indices is linear and pointwise and becomes integer when
+the weights are packed (PULSE, Microsoft 2026); only it touches the entropy coder. The float features steer the mean
+and the step of the residual, outside the entropy coder.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..constants import HYPER, MAX_SCALE, MIN_SCALE, TABLE_ROWS
+from .blocks import Block, Down, Up
+from .gain import interpolate
+
+LOG_SCALE_MIN = math.log(MIN_SCALE)
+LOG_STEP = (math.log(MAX_SCALE) - LOG_SCALE_MIN) / (TABLE_ROWS - 2)
+
+
+def index_to_scale(index: Tensor) -> Tensor:
+    """Continuous table index -> standard deviation; row 1 is MIN_SCALE, the last MAX_SCALE, log-spaced."""
+    return MIN_SCALE * torch.exp(LOG_STEP * (index - 1))
+
+
+def log_scale_to_index(log_scale: Tensor) -> Tensor:
+    return (log_scale - LOG_SCALE_MIN) / LOG_STEP + 1
+
+
+class HyperAnalysis(nn.Module):
+    """Scaled latent [B, M, 4h, 4w] and conditions [B, 2, 4h, 4w] -> hyper-latent before rounding [B, Z, h, w]."""
+
+    def __init__(self, shape):
+        super().__init__()
+        width = shape.hyper_width
+        self.layers = nn.Sequential(
+            nn.Conv2d(shape.latent + 2, width, 1), Block(width), Down(width, width, 2), Block(width),
+            Down(width, width, 2), Block(width), nn.Conv2d(width, shape.hyper, 1))
+
+    def forward(self, latent: Tensor, conditions: Tensor) -> Tensor:
+        return self.layers(torch.cat([latent, conditions], 1))
+
+
+class ScaleIndex(nn.Module):
+    """Table indices, continuous while training: of the residual from z and the level, of z from the level alone.
+
+    Parameters are in units of the logarithm of the standard deviation, so that they learn at the pace of the rest.
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape.latent * HYPER**2, shape.hyper) * 0.01)
+        self.bias = nn.Parameter(torch.linspace(-1.2, 0.0, shape.levels)[:, None].repeat(1, shape.latent))
+        self.hyper_bias = nn.Parameter(torch.zeros(shape.levels, shape.hyper))
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        """z: [B, Z, h, w], level: [B] -> index of each residual [B, M, 4h, 4w], unclipped."""
+        log_scale = F.pixel_shuffle(F.conv2d(z, self.weight[:, :, None, None]), HYPER)
+        return log_scale_to_index(log_scale + interpolate(self.bias, level)[:, :, None, None])
+
+    def of_hyper(self, level: Tensor) -> Tensor:
+        """-> index of each channel of z [B, Z, 1, 1], unclipped."""
+        return log_scale_to_index(interpolate(self.hyper_bias, level))[:, :, None, None]
+
+
+class HyperSynthesis(nn.Module):
+    """Coded hyper-latent [B, Z, h, w] -> float features for the context network [B, C, 4h, 4w]."""
+
+    def __init__(self, shape):
+        super().__init__()
+        width = shape.hyper_width
+        self.layers = nn.Sequential(
+            nn.Conv2d(shape.hyper, width, 1), Block(width), Up(width, width, 2), Block(width),
+            Up(width, shape.context // 2, 2))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z)

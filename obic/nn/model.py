@@ -1,0 +1,114 @@
+"""The codec network as a whole, and the numbers that fix its shape."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..constants import CELL, HYPER, MAX_QUALITY
+from .blocks import Down, Up, blocks
+from .context import Context
+from .gain import Gain
+from .hyperprior import HyperAnalysis, HyperSynthesis, ScaleIndex
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths and depths. `fine` is the grid of 1/8, `coarse` the grid of 1/16 (the cells)."""
+
+    fine: int = 192
+    fine_blocks: int = 3
+    coarse: int = 256
+    coarse_blocks: int = 3
+    latent: int = 128
+    hyper: int = 64
+    hyper_width: int = 128
+    context: int = 256
+    context_blocks: int = 1
+    levels: int = 8
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class Analysis(nn.Module):
+    """Pixels [B, 3, 16h, 16w] in -0.5..0.5 -> features [B, M, h, w] (LearntOBIC's F, eq. 1)."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.layers = nn.Sequential(
+            Down(3, shape.fine, CELL // 2), blocks(shape.fine, shape.fine_blocks),
+            Down(shape.fine, shape.coarse, 2), blocks(shape.coarse, shape.coarse_blocks),
+            nn.Conv2d(shape.coarse, shape.latent, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.layers(pixels)
+
+
+class Synthesis(nn.Module):
+    """Features [B, M, h, w], with the map of presence and level [B, 2, h, w] -> pixels [B, 3, 16h, 16w]."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(shape.latent + 2, shape.coarse, 1), blocks(shape.coarse, shape.coarse_blocks),
+            Up(shape.coarse, shape.fine, 2), blocks(shape.fine, shape.fine_blocks),
+            Up(shape.fine, 3, CELL // 2))
+
+    def forward(self, features: Tensor, conditions: Tensor) -> Tensor:
+        return self.layers(torch.cat([features, conditions], 1))
+
+
+class CodecNetwork(nn.Module):
+    """Everything that is trained.
+
+    One set of weights serves every layer and every quality. The parts a decoder needs are gain (its inverse),
+    scale_index, hyper_synthesis, context and synthesis.
+    """
+
+    def __init__(self, shape: Shape = Shape()):
+        super().__init__()
+        self.shape = shape
+        self.analysis = Analysis(shape)
+        self.gain = Gain(shape.latent, shape.levels)
+        self.hyper_analysis = HyperAnalysis(shape)
+        self.scale_index = ScaleIndex(shape)
+        self.hyper_synthesis = HyperSynthesis(shape)
+        self.context = Context(shape)
+        self.synthesis = Synthesis(shape)
+        self._start_near_identity()
+
+    def _start_near_identity(self) -> None:
+        """Orthogonal steps between grids: the untrained transforms already keep a signal's energy."""
+        for module in (*self.analysis.modules(), *self.synthesis.modules()):
+            if isinstance(module, (Down, Up)):
+                nn.init.orthogonal_(module.conv.weight)
+        nn.init.orthogonal_(self.analysis.layers[-1].weight, gain=4.0)
+        nn.init.orthogonal_(self.synthesis.layers[0].weight, gain=0.25)
+
+    def conditions(self, cells: Tensor, level: Tensor) -> Tensor:
+        """Presence and level of each cell: cells [B, 1, h, w] in {0, 1}, level [B] in 0..levels-1 -> [B, 2, h, w]."""
+        return torch.cat([cells, cells * self.relative_level(level)[:, None, None, None]], 1)
+
+    def relative_level(self, level: Tensor) -> Tensor:
+        return 2 * level / (self.shape.levels - 1) - 1
+
+
+def quality_to_level(quality: Tensor, levels: int) -> Tensor:
+    """Quality 1..100 -> position on the scale of gain vectors, 0..levels-1."""
+    return (quality - 1) * (levels - 1) / (MAX_QUALITY - 1)
+
+
+def pad_to_cells(pixels: Tensor) -> Tensor:
+    """Repeats the last row and column up to a multiple of the cell. [B, 3, H, W] -> [B, 3, 16h, 16w]."""
+    height, width = pixels.shape[-2:]
+    return F.pad(pixels, (0, -width % CELL, 0, -height % CELL), mode="replicate")
+
+
+def pad_to_hyper(x: Tensor) -> Tensor:
+    """Zeros below and to the right up to a multiple of the hyper cell. [B, C, h, w] -> [B, C, 4h', 4w']."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % HYPER, 0, -height % HYPER))

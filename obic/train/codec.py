@@ -1,0 +1,302 @@
+"""Trains the codec network: `python -m obic.train.codec --data train-0.zip ... --minutes 60 --out runs/codec.pt`.
+
+Loss (LearntOBIC, eq. 4, with the weights of the layers chosen by quality): the sum over layers of
+lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean squared error at
+first, then 1 - MS-SSIM with a little of it. Noise for the rate, straight-through rounding for the synthesis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..bench.metrics import ms_ssim
+from ..constants import CELL, HYPER, MAX_QUALITY
+from ..nn.blocks import straight_through
+from ..nn.hyperprior import index_to_scale
+from ..nn.model import CodecNetwork, Shape, pad_to_hyper, quality_to_level
+from .data import Sample, load_samples
+from .optim import Average, Optimisers
+
+LAMBDA_MIN, LAMBDA_MAX = 0.2, 20.0  # of quality 1 and 100, log-spaced between
+MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM
+MSE_SHARE = 0.1  # what is left of it after the first phase
+MSE_UNTIL, MSE_FADED = 0.15, 0.25  # of the budget
+OVERSAMPLE = {"wall": 4}  # the cleanest set
+LOWEST_INDEX = -24.0  # keeps the noisy rate of a dead channel near zero; below 1 an element is skipped when coded
+
+
+@dataclass
+class Rates:
+    """Bits of each row (a layer of a picture): of the hyper-latent and of the residual, [R] each."""
+
+    hyper: Tensor
+    residual: Tensor
+
+
+def distortion_weight(quality: Tensor) -> Tensor:
+    """lambda of each quality 1..100."""
+    share = (quality - 1) / (MAX_QUALITY - 1)
+    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** share
+
+
+def gaussian_bits(x: Tensor, scale: Tensor) -> Tensor:
+    """-log2 of the probability that a zero-mean Gaussian gives to the unit interval round x."""
+    x = x.abs()
+    upper = torch.special.ndtr((0.5 - x) / scale)
+    lower = torch.special.ndtr((-0.5 - x) / scale)
+    return -torch.log2((upper - lower).clamp_min(1e-9))
+
+
+def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality: Tensor, noisy: bool = True):
+    """What coding does to the masked features of each row, without a file.
+
+    features: [R, M, h, w], cells: [R, 1, h, w] in {0, 1}, quality: [R]. Returns the features as decoded
+    [R, M, h, w], their conditions [R, 2, h, w], and Rates (with noise instead of rounding when `noisy`).
+    """
+    height, width = cells.shape[-2:]
+    level = quality_to_level(quality, network.shape.levels)
+    conditions = network.conditions(cells, level)
+    scaled = features * cells * network.gain(level)
+    touched = F.max_pool2d(pad_to_hyper(cells), HYPER)
+    z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions)).float() * touched
+    z_rounded = straight_through(z).clamp(-127, 127)
+    z_scale = index_to_scale(network.scale_index.of_hyper(level).clamp(LOWEST_INDEX, 63))
+    z_coded = z + torch.rand_like(z) - 0.5 if noisy else z_rounded
+    hyper_bits = gaussian_bits(z_coded, z_scale) * touched
+
+    index = network.scale_index(z_rounded, level)[..., :height, :width].float()
+    hyper = network.hyper_synthesis(z_rounded)[..., :height, :width]
+    if not noisy:
+        index = index.floor()
+    residual = torch.zeros_like(scaled, dtype=torch.float32)
+
+    def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+        nonlocal residual
+        value = (scaled - mean) / step
+        residual = torch.where(mask, value, residual)
+        return straight_through(value) * (index >= 1)
+
+    decoded = network.context(hyper, conditions, cells, quantise)
+    scale = index_to_scale(index.clamp(LOWEST_INDEX, 63))
+    if noisy:
+        bits = gaussian_bits(residual + torch.rand_like(residual) - 0.5, scale)
+    else:
+        bits = gaussian_bits(residual.round(), scale) * (index >= 1)
+    rates = Rates(hyper_bits.sum((1, 2, 3)), (bits * cells).sum((1, 2, 3)))
+    return decoded * network.gain.inverse(level), conditions, rates
+
+
+class Batches:
+    """Random crops with random layers and qualities, without end."""
+
+    def __init__(self, samples: list[Sample], size: int, count: int, device: str, seed: int):
+        self.samples, self.size, self.count, self.device = samples, size, count, device
+        self.random = random.Random(seed)
+        self.weights = [OVERSAMPLE.get(s.source, 1) for s in samples]
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """-> pixels [B, 3, S, S] in 0..1 and labels of the cells [B, S/16, S/16], 0 or 1."""
+        chosen = self.random.choices(self.samples, self.weights, k=self.count)
+        crops = [self._crop(sample) for sample in chosen]
+        pixels = torch.from_numpy(np.stack([rgb for rgb, _ in crops])).to(self.device)
+        cells = torch.from_numpy(np.stack([labels for _, labels in crops])).to(self.device)
+        return pixels.permute(0, 3, 1, 2).float() / 255, cells
+
+    def _crop(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        size, rgb, mask = self.size, sample.rgb, sample.mask
+        short = min(rgb.shape[:2])
+        stride = 2 if short >= 2 * size and self.random.random() < 0.3 else 1  # a scaled-down crop now and then
+        if short < size:
+            pad = [(0, max(0, size - side)) for side in rgb.shape[:2]]
+            rgb = np.pad(rgb, (*pad, (0, 0)), mode="symmetric")
+            mask = None if mask is None else np.pad(mask, pad, mode="symmetric")
+        side = size * stride
+        top, left = (self.random.randint(0, limit - side) for limit in rgb.shape[:2])
+        window = np.s_[top : top + side, left : left + side]
+        rgb = rgb[window]
+        if stride == 2:
+            rgb = rgb.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
+        labels = self._labels(None if mask is None else mask[window][::stride, ::stride])
+        if self.random.random() < 0.5:
+            rgb, labels = rgb[:, ::-1], labels[:, ::-1]
+        return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+
+    def _labels(self, mask: np.ndarray | None) -> np.ndarray:
+        """Object cells from the picture's own mask, from a random blob, or none."""
+        grid = self.size // CELL
+        kind = self.random.random()
+        if kind < 0.4:
+            return np.zeros((grid, grid), np.float32)
+        if mask is not None and kind < 0.85:
+            is_object = (mask > 0) & (mask < 255)
+            return (is_object.reshape(grid, CELL, grid, CELL).mean((1, 3)) > 0.25).astype(np.float32)
+        y, x = np.mgrid[:grid, :grid] / grid
+        angle, radius = self.random.uniform(0, math.pi), self.random.uniform(0.15, 0.5)
+        dy, dx = y - self.random.random(), x - self.random.random()
+        along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
+        return (np.hypot(along, across * self.random.uniform(1, 3)) < radius).astype(np.float32)
+
+
+def rows_of(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels [B, h, w] -> the picture of each row [R] and its cells [R, 1, h, w]; empty layers give no row."""
+    pictures, cells = [], []
+    for number, grid in enumerate(labels):
+        for layer in (grid, 1 - grid):
+            if layer.any():
+                pictures.append(number)
+                cells.append(layer)
+    return torch.tensor(pictures, device=labels.device), torch.stack(cells)[:, None]
+
+
+def draw_qualities(pictures: Tensor, generator: random.Random) -> Tensor:
+    """A quality for each row: one for the picture, or one for each of its layers."""
+    values, previous = [], -1
+    for picture in pictures.tolist():
+        if picture != previous or generator.random() < 0.5:
+            value = generator.uniform(1, MAX_QUALITY)
+        values.append(value)
+        previous = picture
+    return torch.tensor(values, device=pictures.device)
+
+
+def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progress: float, generator: random.Random):
+    """-> loss, and bits per pixel and distortion for the log."""
+    pictures, cells = rows_of(labels)
+    quality = draw_qualities(pictures, generator)
+    features = network.analysis(pixels - 0.5)[pictures].float()
+    decoded, conditions, rates = code_layers(network, features, cells, quality)
+
+    kept = torch.ones_like(quality)
+    if generator.random() < 0.1:  # a layer alone must look right inside its mask
+        kept = (torch.rand_like(quality) < 0.5).float()
+        kept[int(generator.random() * len(kept))] = 1
+    whole = torch.zeros(len(pixels), *decoded.shape[1:], device=pixels.device)
+    whole = whole.index_add(0, pictures, decoded * kept[:, None, None, None])
+    both = torch.zeros(len(pixels), *conditions.shape[1:], device=pixels.device)
+    both = both.index_add(0, pictures, conditions * kept[:, None, None, None])
+    output = network.synthesis(whole, both).float() + 0.5
+
+    regions = F.interpolate(cells, scale_factor=CELL)
+    area = regions.mean((1, 2, 3))
+    error = ((output - pixels) ** 2).mean(1, keepdim=True)[pictures]
+    mse = (error * regions).sum((1, 2, 3)) / regions.sum((1, 2, 3))
+    fade = min(max((progress - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
+    distortion = MSE_WEIGHT * mse * (1 - fade * (1 - MSE_SHARE))
+    if fade > 0:
+        similarity = ms_ssim(output[pictures], pixels[pictures], regions)[:, 0]
+        distortion = distortion + fade * (1 - similarity)
+    per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
+    loss = (distortion_weight(quality) * area * distortion * kept + per_pixel).sum() / len(pixels)
+    hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
+    return loss, (per_pixel.sum() / len(pixels)).item(), (distortion * area).sum().item() / len(pixels), hyper_share
+
+
+@torch.no_grad()
+def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]) -> list[tuple[float, float]]:
+    """Mean estimated bits per pixel and MS-SSIM at each quality; pictures [3, H, W] in 0..1, one layer."""
+    results = []
+    for quality in qualities:
+        rates, scores = [], []
+        for pixels in pictures:
+            pixels = pixels[None, :, : pixels.shape[1] // CELL * CELL, : pixels.shape[2] // CELL * CELL]
+            features = network.analysis(pixels - 0.5)
+            cells = torch.ones_like(features[:, :1])
+            decoded, conditions, bits = code_layers(network, features, cells, torch.tensor([float(quality)]), False)
+            output = network.synthesis(decoded, conditions).add(0.5).clamp(0, 1)
+            rates.append((bits.hyper + bits.residual).item() / pixels[0, 0].numel())
+            scores.append(ms_ssim(output, pixels).item())
+        results.append((sum(rates) / len(rates), sum(scores) / len(scores)))
+    return results
+
+
+def load_checkpoint(path: str | Path) -> CodecNetwork:
+    checkpoint = torch.load(path, weights_only=True)
+    network = CodecNetwork(Shape(**checkpoint["shape"]))
+    network.load_state_dict({name: value.float() for name, value in checkpoint["state"].items()})
+    return network
+
+
+def save_checkpoint(path: Path, network: CodecNetwork, average: Average, log: dict) -> None:
+    """The averaged weights in float16, written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.half() for name, value in average.state.items()}
+    torch.save({"shape": network.shape.as_dict(), "state": state, "log": log}, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *, muon_lr: float, adam_lr: float,
+          done: float = 0.0, save_every: float = 5.0) -> None:
+    """Trains for a time budget; `done`: the share of the schedule that lies behind already (when resuming)."""
+    device = batches.device
+    network.to(device, memory_format=torch.channels_last).train()
+    optimisers = Optimisers(network, muon_lr, adam_lr)
+    average = Average(network)
+    start = saved = reported = time.monotonic()
+    sums, count = np.zeros(4), 0
+    while True:
+        now = time.monotonic()
+        share = (now - start) / (60 * minutes)
+        progress = done + (1 - done) * share
+        pixels, labels = batches.draw()
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            loss, *figures = training_loss(network, pixels, labels, progress, batches.random)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimisers.step(progress)
+        average.update(network)
+        sums += [loss.item(), *figures]
+        count += 1
+        if now - reported > 60 or share >= 1:
+            mean = sums / count
+            print(f"{(now - start) / 60:6.1f} min  step {optimisers.steps}  loss {mean[0]:.4f}  bpp {mean[1]:.4f}  "
+                  f"distortion {mean[2]:.4f}  hyper {mean[3]:.2f}  left {max(0, minutes * (1 - share)):.0f} min",
+                  file=sys.stderr, flush=True)
+            sums, count, reported = np.zeros(4), 0, now
+        if now - saved > 60 * save_every or share >= 1:
+            save_checkpoint(out, network, average, {"steps": optimisers.steps, "minutes": (now - start) / 60,
+                                                    "progress": progress})
+            saved = now
+        if share >= 1:
+            return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m obic.train.codec", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", nargs="+", required=True, help="zips or folders of pictures, with or without masks")
+    parser.add_argument("--minutes", type=float, default=60, help="time budget; the schedule fits into it")
+    parser.add_argument("--out", type=Path, default=Path("runs/codec.pt"), help="checkpoint, saved as it goes")
+    parser.add_argument("--init", help="checkpoint to start from")
+    parser.add_argument("--done", type=float, default=0.0, help="share of the schedule already behind, 0..1")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--muon-lr", type=float, default=0.005)
+    parser.add_argument("--adam-lr", type=float, default=1e-3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--limit", type=int, help="use only the first pictures")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    network = load_checkpoint(args.init) if args.init else CodecNetwork()
+    samples = load_samples(args.data, limit=args.limit)
+    count = sum(p.numel() for p in network.parameters())
+    print(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters", file=sys.stderr, flush=True)
+    batches = Batches(samples, args.crop, args.batch, args.device, args.seed)
+    train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr, done=args.done)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Training of the segmenter, from scratch or from a checkpoint, on a GPU or on one CPU core.
+
+    python -m obic.train.segmenter data/train-*.zip --out runs/segmenter --minutes 100
+    python -m obic.train.segmenter --pack runs/segmenter/best.pt --out weights/segmenter.npz
+
+The resolution grows with the time spent, so that most of the steps are cheap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from obic.segment.deeplab import BACKBONES, DeepLab
+from obic.train.data import VOID, Sample, load_samples
+from obic.train.optim import Average, Optimisers
+
+UNKNOWN = 254  # an object of no known class
+LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resolution
+# How often a set is drawn, per picture: what an object is, is VOC's to say; the rest brings variety.
+SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4}
+OTHER_SETS = 0.7
+PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
+# (share of the time at which a stage ends, side of the crop, pictures a step)
+STAGES = ((0.40, 128, 64), (0.72, 160, 40), (1.0, 224, 20))
+
+
+def random_crop(sample: Sample, side: int) -> tuple[Tensor, np.ndarray]:
+    """A random window of the picture, flipped half the time, scaled to a square.
+
+    Returns rgb uint8 [3, side, side] and labels uint8 [side / 4, side / 4]; what lies beyond the picture is grey and void.
+    """
+    height, width = sample.mask.shape
+    window = max(height, width) * random.uniform(0.55, 1.15)
+    stretch = random.uniform(0.85, 1.18)
+    high, wide = max(16, round(window * stretch)), max(16, round(window / stretch))
+    top, left = _offset(height, high), _offset(width, wide)
+    box = (slice(max(top, 0), min(top + high, height)), slice(max(left, 0), min(left + wide, width)))
+    rgb = np.full((high, wide, 3), 118, np.uint8)
+    mask = np.full((high, wide), VOID, np.uint8)
+    inside = tuple(slice(s.start - o, s.stop - o) for s, o in zip(box, (top, left), strict=True))
+    rgb[inside], mask[inside] = sample.rgb[box], sample.mask[box]
+    if random.random() < 0.5:
+        rgb, mask = rgb[:, ::-1], mask[:, ::-1]
+    picture = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
+    picture = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
+    centres = (np.arange(side // LOGIT_STRIDE) + 0.5) * LOGIT_STRIDE / side
+    return picture, mask[(centres * high).astype(int)[:, None], (centres * wide).astype(int)]
+
+
+def _offset(length: int, window: int) -> int:
+    slack = length - window
+    return random.randint(min(slack, 0), max(slack, 0))
+
+
+def jitter(rgb: Tensor) -> Tensor:
+    """Random brightness, contrast, saturation and white balance. rgb: float [B, 3, H, W] in 0..1, and so the result."""
+    def draw(*shape: int, spread: float) -> Tensor:
+        return 1 + spread * (2 * torch.rand(len(rgb), *shape, 1, 1, device=rgb.device) - 1)
+
+    grey = rgb.mean(1, keepdim=True)
+    saturation = draw(1, spread=0.4) * (torch.rand(len(rgb), 1, 1, 1, device=rgb.device) > 0.08)
+    rgb = grey + (rgb - grey) * saturation
+    centre = rgb.mean((1, 2, 3), keepdim=True)
+    rgb = centre + (rgb - centre) * draw(1, spread=0.3)
+    return (rgb * draw(1, spread=0.3) * draw(3, spread=0.08)).clamp(0, 1)
+
+
+def batches(samples: list[Sample], device: torch.device) -> Iterator:
+    """Endless: send (side, count) and get rgb float [B, 3, S, S], labels int64 [B, S/4, S/4], weights float [B]."""
+    chances = [SET_WEIGHTS.get(s.source, OTHER_SETS) for s in samples]
+    side, count = yield
+    while True:
+        chosen = random.choices(samples, chances, k=count)
+        pictures, labels = zip(*(random_crop(s, side) for s in chosen), strict=True)
+        rgb = torch.stack(pictures).to(device).float() / 255
+        weights = torch.tensor([PSEUDO_WEIGHT if s.mask_kind == "pseudo" else 1.0 for s in chosen], device=device)
+        side, count = yield jitter(rgb), torch.from_numpy(np.stack(labels)).to(device).long(), weights
+
+
+def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Foreground cross-entropy, foreground 1 - soft IoU (each picture's, where it has an object), class cross-entropy.
+
+    logits: float [B, 21, h, w], the network's; labels: int64 [B, H, W], 0..20, 254, 255; weights: float [B].
+    """
+    logits = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
+    valid = (labels != VOID).float() * weights[:, None, None]
+    target = ((labels > 0) & (labels != VOID)).float()
+    foreground = logits[:, 0]
+    entropy = F.binary_cross_entropy_with_logits(foreground, target, reduction="none")
+    entropy = (entropy * valid).sum() / valid.sum().clamp(min=1)
+    chance = foreground.sigmoid()
+    both = (chance * target * valid).sum((1, 2))
+    either = ((chance + target - chance * target) * valid).sum((1, 2))
+    has_object = ((target * valid).sum((1, 2)) > 0).float()
+    overlap = ((1 - both / either.clamp(min=1)) * has_object).sum() / has_object.sum().clamp(min=1)
+    known = torch.where((labels > 0) & (labels < UNKNOWN), labels - 1, -1)
+    classes = F.cross_entropy(logits[:, 1:], known, ignore_index=-1, reduction="sum") / (known >= 0).sum().clamp(min=1)
+    return entropy, overlap, classes
+
+
+@torch.no_grad()
+def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int, device: torch.device) -> tuple[float, float]:
+    """Pooled foreground IoU, and the share of object pixels of known class that get it, on whole pictures."""
+    model.eval()
+    both = either = right = known_pixels = 0
+    for sample in samples:
+        mask = torch.from_numpy(sample.mask.copy()).to(device)
+        rgb = torch.from_numpy(sample.rgb.copy()).to(device).permute(2, 0, 1)[None]
+        scale = long_side / max(mask.shape)
+        size = [max(32, round(n * scale)) for n in mask.shape]
+        rgb = F.interpolate(rgb, size, mode="bilinear", antialias=True).float() / 255
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = model(rgb.contiguous(memory_format=torch.channels_last))
+        logits = F.interpolate(logits.float(), mask.shape, mode="bilinear", align_corners=False)[0]
+        valid, target, guess = mask != VOID, (mask > 0), logits[0] > 0
+        both += int((guess & target & valid).sum())
+        either += int(((guess | target) & valid).sum())
+        known = target & (mask < UNKNOWN)
+        right += int(((logits[1:].argmax(0) + 1 == mask) & known).sum())
+        known_pixels += int(known.sum())
+    model.train()
+    return both / max(either, 1), right / max(known_pixels, 1)
+
+
+def save(path: Path, model: DeepLab, average: Average, backbone: str, progress: float, score: float) -> None:
+    """Write a checkpoint atomically: weights, their average, and how far the run was; no optimiser state."""
+    state = {"backbone": backbone, "model": model.state_dict(), "average": average.state,
+             "progress": progress, "held_out_iou": score}
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Sample]]:
+    """Training samples and, for choices, the first `held_out` VOC samples in order of name's digest."""
+    order = sorted((s for s in samples if s.source == "voc"), key=lambda s: random.Random(s.name).random())
+    kept = {s.name for s in order[:held_out]}
+    return [s for s in samples if s.name not in kept], order[:held_out]
+
+
+def train(args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
+    random.seed(args.seed)
+    torch.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    samples = [s for s in load_samples(args.data, args.memory_side, args.limit) if s.mask is not None]
+    training, held_out = split(samples, args.held_out)
+    print(f"{len(training)} pictures to train on, {len(held_out)} held out, loaded in {time.monotonic() - begin:.0f} s", flush=True)
+
+    model = DeepLab(args.backbone).to(device, memory_format=torch.channels_last).train()
+    before = 0.0
+    if args.resume:
+        state = torch.load(args.resume, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        before = state["progress"] if args.keep_progress else 0.0
+    average = Average(model, args.average)
+    if args.resume:
+        average.state, average.updates = state["average"], 10_000
+    optimisers = Optimisers(model, args.muon_lr, args.adam_lr, weight_decay=args.weight_decay)
+    source = batches(training, device)
+    next(source)
+    shadow = DeepLab(args.backbone).to(device, memory_format=torch.channels_last)
+
+    budget, step, seen, losses, best = args.minutes * 60, 0, 0, [], 0.0
+    next_report = begin + args.report * 60
+    while True:
+        progress = min(1.0, before + (1 - before) * (time.monotonic() - begin) / budget)
+        _, side, count = next(stage for stage in STAGES if progress <= stage[0])
+        count = max(2, round(count * args.batch_scale))
+        rgb, labels, weights = source.send((side, count))
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = model(rgb.contiguous(memory_format=torch.channels_last))
+        terms = loss_terms(logits, labels, weights)
+        loss = terms[0] + 0.5 * terms[1] + 0.4 * terms[2]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimisers.step(progress)
+        average.update(model)
+        losses.append([float(term.detach()) for term in terms])
+        step, seen = step + 1, seen + count
+        if time.monotonic() > next_report or progress >= 1:
+            next_report = time.monotonic() + args.report * 60
+            shadow.load_state_dict(average.state)
+            iou, accuracy = held_out_scores(shadow, held_out, round(side * 1.2), device)
+            spent = time.monotonic() - begin
+            entropy, overlap, classes = np.mean(losses, axis=0)
+            print(f"step {step} {progress:6.1%} side {side} loss {entropy:.3f} {overlap:.3f} {classes:.3f} | held-out fg IoU "
+                  f"{iou:.4f} class {accuracy:.3f} | {seen / spent:.1f} pictures/s, {max(budget - spent, 0) / 60:.0f} min left", flush=True)
+            losses = []
+            save(args.out / "last.pt", model, average, args.backbone, progress, iou)
+            if iou >= best:
+                best = iou
+                save(args.out / "best.pt", model, average, args.backbone, progress, iou)
+        if progress >= 1:
+            print(json.dumps({"steps": step, "pictures": seen, "held_out_fg_iou": round(iou, 4), "best": round(best, 4)}))
+            return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="*", type=Path, help="zips or folders of pictures with masks")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run, or with --pack the file to write")
+    parser.add_argument("--minutes", type=float, default=100, help="time budget, loading included")
+    parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet34")
+    parser.add_argument("--resume", type=Path, help="checkpoint to start from")
+    parser.add_argument("--keep-progress", action="store_true", help="go on in the checkpoint's schedule, not anew")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
+    parser.add_argument("--muon-lr", type=float, default=0.005)
+    parser.add_argument("--adam-lr", type=float, default=1e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.1)
+    parser.add_argument("--average", type=float, default=0.998, help="decay of the weights' moving average")
+    parser.add_argument("--batch-scale", type=float, default=1.0, help="multiplies the pictures a step")
+    parser.add_argument("--memory-side", type=int, default=320, help="long side of the pictures in memory")
+    parser.add_argument("--held-out", type=int, default=150, help="VOC pictures kept for choices")
+    parser.add_argument("--limit", type=int, help="at most so many pictures")
+    parser.add_argument("--report", type=float, default=4, help="minutes between reports")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    train(args)
+
+
+if __name__ == "__main__":
+    main()
