@@ -1,0 +1,199 @@
+"""Room 1. A file in, its header and any one sub-stream out, reading no more than those ranges (spec 3 and 9)."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import BinaryIO, NamedTuple
+
+import msgpack
+
+from obic.constants import SIGNATURE
+from obic.container.header import (
+    Header,
+    Limits,
+    checksum,
+    checksum_size,
+    file_order,
+    length_prefix,
+    listing_bytes,
+    parse_header,
+)
+from obic.container.mux import assemble
+from obic.container.source import ByteSource, as_source
+from obic.errors import (
+    ChecksumError,
+    FormatError,
+    HeaderError,
+    LimitError,
+    NotObicError,
+    TruncatedError,
+    UsageError,
+)
+
+
+class Check(NamedTuple):
+    """The state of one section of a file: `error` is None where it is whole. `index`: of a layer, else None."""
+
+    section: str
+    index: int | None
+    error: FormatError | None
+
+
+class Container:
+    """An open `.obic` file: its header is read and checked, everything else waits until it is asked for.
+
+    total_bytes == overhead_bytes + mask_bytes + optional_bytes + sum of layer_bytes(i), exactly.
+    """
+
+    def __init__(self, source: ByteSource, header: Header, prologue_bytes: int):
+        self.header = header
+        self._source = source
+        self._prologue_bytes = prologue_bytes
+        self._layer_offsets: dict[int, int] = {}
+        self._part_offsets: dict[int, int] = {}
+        offset = prologue_bytes
+        for index in file_order(header.n_layers):
+            self._layer_offsets[index] = offset
+            offset += _with_checksum(self.layer_bytes(index))
+        for part in header.parts:
+            if part.inline is None:
+                self._part_offsets[part.kind] = offset
+                offset += _with_checksum(part.length)
+        self.total_bytes = offset
+
+    @property
+    def mask_bytes(self) -> int:
+        """Bytes of the coded label map."""
+        return len(self.header.mask or b"")
+
+    @property
+    def optional_bytes(self) -> int:
+        """Bytes of the optional parts, with their list in the header and their checksums."""
+        behind = (_with_checksum(part.length) for part in self.header.parts if part.inline is None)
+        return listing_bytes(self.header) + sum(behind)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Bytes that carry no picture: signature, header without the mask, lengths, checksums of the layers."""
+        layers = sum(self.layer_bytes(index) for index in range(self.header.n_layers))
+        return self.total_bytes - self.mask_bytes - self.optional_bytes - layers
+
+    def layer_bytes(self, index: int) -> int:
+        """Bytes of the sub-stream of layer `index`; 0 when it is empty or absent."""
+        return self.header.layers[index].length or 0
+
+    def layer_index(self, layer: str | int) -> int:
+        """The index of a layer given by name or index ("object", "1", 1). Raises UsageError if there is none."""
+        names = self.header.layer_names
+        if layer in names:
+            return names.index(layer)
+        if isinstance(layer, str) and layer.isascii() and layer.isdecimal():
+            layer = int(layer)
+        if isinstance(layer, int) and 0 <= layer < len(names):
+            return layer
+        listed = ", ".join(f"{index} {name}" for index, name in enumerate(names))
+        raise UsageError(f"there is no layer {layer!r}; the file has {listed}")
+
+    def read_layer(self, index: int) -> bytes:
+        """The sub-stream of one layer, checked. Reads its range and its checksum, nothing else.
+
+        Raises UsageError (unknown or absent layer), TruncatedError or ChecksumError.
+        """
+        index = self.layer_index(index)
+        entry = self.header.layers[index]
+        if entry.length is None:
+            raise UsageError(f"layer {index} ({self.header.layer_names[index]}) is absent from this file")
+        return self._read(self._layer_offsets[index], entry.length, f"layer {index}")
+
+    def read_part(self, kind: int) -> bytes | None:
+        """The bytes of an optional part, checked; None if the file has no such part."""
+        for part in self.header.parts:
+            if part.kind == kind:
+                return part.inline if part.inline is not None else self._read_part_behind(kind, part.length)
+        return None
+
+    def check_end(self) -> None:
+        """Raises FormatError if bytes follow the end of the file's last part."""
+        if self._source.read_at(self.total_bytes, 1):
+            raise FormatError("bytes follow the end of the picture", offset=self.total_bytes)
+
+    def verify(self) -> list[Check]:
+        """The state of every section, in file order: layers, optional parts, the end. Reads the whole file."""
+        checks = []
+        for index in file_order(self.header.n_layers):
+            if self.header.layers[index].length is not None:
+                checks.append(_check(f"layer {index}", index, lambda: self.read_layer(index)))
+        for part in self.header.parts:
+            checks.append(_check(f"optional part {part.kind}", None, lambda: self.read_part(part.kind)))
+        checks.append(_check("end", None, self.check_end))
+        return checks
+
+    def subset(self, layers: Iterable[str | int]) -> bytes:
+        """A smaller valid file with the given layers alone, by byte copy (spec 9).
+
+        It keeps the label map, every quality and the optional parts; the other layers become absent.
+        Reads the ranges of those layers and of the optional parts. Raises as `read_layer` does.
+        """
+        wanted = {self.layer_index(layer) for layer in layers}
+        streams = {index: self.read_layer(index) for index in file_order(self.header.n_layers) if index in wanted}
+        entries = (entry if entry.index in wanted else replace(entry, length=None) for entry in self.header.layers)
+        parts = {part.kind: self.read_part(part.kind) for part in self.header.parts}
+        return assemble(replace(self.header, layers=tuple(entries)), streams, parts)
+
+    def _read_part_behind(self, kind: int, length: int) -> bytes:
+        return self._read(self._part_offsets[kind], length, f"optional part {kind}")
+
+    def _read(self, offset: int, length: int, section: str) -> bytes:
+        if length == 0:
+            return b""
+        data = self._source.read_at(offset, _with_checksum(length))
+        if len(data) < _with_checksum(length):
+            raise TruncatedError("the file ends here", offset=offset + len(data), section=section)
+        if checksum(data[:length]) != data[length:]:
+            raise ChecksumError("the bytes are damaged: the checksum differs", offset=offset, section=section)
+        return data[:length]
+
+
+def open_container(
+    origin: bytes | str | os.PathLike | BinaryIO | ByteSource, limits: Limits = Limits()
+) -> Container:
+    """Reads and checks the header of a file, and nothing behind it; a file cut off later still opens.
+
+    Raises NotObicError, TruncatedError, ChecksumError, HeaderError, UnsupportedError or LimitError.
+    """
+    source = as_source(origin)
+    start = source.read_at(0, len(SIGNATURE) + 1)
+    if start[: len(SIGNATURE)] != SIGNATURE[: len(start)]:
+        raise NotObicError("not an .obic file: the signature is missing")
+    if len(start) <= len(SIGNATURE):
+        raise TruncatedError("the file ends within the signature", offset=len(start))
+    more = length_prefix(start[-1])
+    start += source.read_at(len(start), more) if more else b""
+    if len(start) < len(SIGNATURE) + 1 + more:
+        raise TruncatedError("the file ends within the header's length", offset=len(start))
+    length = msgpack.unpackb(start[len(SIGNATURE) :])
+    if msgpack.packb(length) != start[len(SIGNATURE) :]:
+        raise HeaderError("the header's length is not in canonical form", offset=len(SIGNATURE))
+    if length > limits.max_header_bytes:
+        raise LimitError(f"the header has {length} bytes; the limit is {limits.max_header_bytes}")
+
+    end = len(start) + length
+    size = checksum_size(end)
+    data = start + source.read_at(len(start), length + size)
+    if len(data) < end + size:
+        raise TruncatedError("the file ends within the header", offset=len(data), section="header")
+    if checksum(data[:end]) != data[end:]:
+        raise ChecksumError("the header is damaged: the checksum differs", section="header")
+    return Container(source, parse_header(data[len(start) : end], limits), end + size)
+
+
+def _with_checksum(length: int) -> int:
+    return length + checksum_size(length)
+
+
+def _check(section: str, index: int | None, read) -> Check:
+    try:
+        read()
+    except FormatError as error:
+        return Check(section, index, error)
+    return Check(section, index, None)
