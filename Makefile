@@ -1,0 +1,47 @@
+# Thin on purpose: each target calls one command. `make` lists them.
+
+PYTHON ?= python3
+DATA   ?= $(firstword $(wildcard data ../shared/data) data)
+ARGS   ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench train lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ARGS='...' is passed on; DATA=folder holds kodak/ and the *.zip sets (now: $(DATA))"
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "obic needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## code, decode and extract a photograph; writes demo/
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## check style
+	$(BIN)/ruff check .
+
+bench: $(READY) data ## rate and quality on the Kodak pictures, from real file sizes
+	$(BIN)/python -m obic.bench --data $(DATA) $(ARGS)
+
+train: $(READY) data ## train the codec network, see obic/train
+	$(BIN)/python -m obic.train --data $(DATA) $(ARGS)
+
+clean: ## remove what the targets made, except .venv and trained runs
+	rm -rf demo build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: data
+data:
+	@test -d $(DATA) || { echo "no pictures in '$(DATA)': name their folder, make DATA=/path/to/pictures ..."; exit 1; }

@@ -1,0 +1,40 @@
+"""obic: an object-based learned image codec.
+
+Importing this package is cheap: numpy, torch and the networks are loaded when a name that needs them is first used.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FormatError": "errors",
+    "LimitError": "errors",
+    "ObicError": "errors",
+    "UnsupportedError": "errors",
+    "UsageError": "errors",
+    "open_container": "container",
+    "read_mask": "images",
+    "read_picture": "images",
+    "write_picture": "images",
+    "decode_picture": "codec",
+    "encode_picture": "codec",
+    "extract_picture": "codec",
+    "layer_qualities": "codec",
+    "load_model": "codec",
+    "load_segmenter": "codec",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that defines it (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,198 @@
+"""Room 5. What the commands share: input, output, messages, stage times, options."""
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from obic.errors import ObicError, UsageError
+
+if TYPE_CHECKING:
+    from obic.container import Container
+
+STREAM = "-"
+
+
+@dataclass
+class Settings:
+    """What `main` has to know about a command line when it fails."""
+
+    debug: bool = False
+
+
+def say(message: str) -> None:
+    """One line for the user, on standard error."""
+    click.echo(f"obic: {message}", err=True)
+
+
+def print_text(text: str) -> None:
+    """Text on standard output. Raises ObicError if that is closed, OSError if it is full or broken."""
+    click.echo(text, file=_standard(sys.stdout, "output"))
+
+
+# --- input ------------------------------------------------------------------------------------------------------------
+
+
+def read_input(path: str) -> bytes:
+    """All bytes of a file, or of standard input for "-"."""
+    if path == STREAM:
+        return _binary_stdin().read()
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def open_obic(path: str) -> "Container":
+    """The container at a path, or on standard input for "-". Reads its header and nothing else."""
+    from obic.container import open_container
+
+    return open_container(_binary_stdin() if path == STREAM else path)
+
+
+def _binary_stdin() -> BinaryIO:
+    stdin = _standard(sys.stdin, "input")
+    if stdin.isatty():
+        raise UsageError("standard input is a terminal; name a file or use a pipe")
+    return stdin.buffer
+
+
+def _standard(stream, name: str):
+    if stream is None:
+        raise ObicError(f"standard {name} is closed")
+    return stream
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def derived_name(source: str, ending: str) -> str:
+    """The output for an input when none is named: "a/x.png" with ".obic" gives "a/x.obic"; "-" stays "-"."""
+    return STREAM if source == STREAM else os.path.splitext(source)[0] + ending
+
+
+class Output:
+    """Where a result goes: a file that appears whole or not at all, or standard output.
+
+    What can be refused is refused at once, before any work. Raises UsageError (a terminal, the input itself),
+    ObicError (there is a file and `overwrite` is False), OSError (no such folder).
+    """
+
+    def __init__(self, path: str, *, source: str, overwrite: bool):
+        self.path = path
+        self._overwrite = overwrite
+        if path == STREAM:
+            if _standard(sys.stdout, "output").isatty():
+                raise UsageError("binary data is not written to a terminal; use -o FILE or a pipe")
+            return
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise FileNotFoundError(errno.ENOENT, "No such folder", os.path.dirname(path))
+        if os.path.isfile(path) and source != STREAM and os.path.exists(source) and os.path.samefile(path, source):
+            raise UsageError(f"{path} is the input; name another output with -o")
+        self._check_overwrite()
+
+    def write(self, data: bytes) -> None:
+        """Write all of it. Raises OSError as the file does; then nothing is left behind."""
+        if self.path == STREAM:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        elif os.path.exists(self.path) and not os.path.isfile(self.path):  # a device or a named pipe
+            with open(self.path, "wb") as file:
+                file.write(data)
+        else:
+            self._replace(data)
+
+    def _replace(self, data: bytes) -> None:
+        target = os.path.realpath(self.path)  # a symbolic link stays one
+        part = os.path.join(os.path.dirname(target), f".obic-{os.urandom(8).hex()}.part")
+        try:
+            with open(part, "xb") as file:
+                file.write(data)
+            self._check_overwrite()
+            os.replace(part, target)
+        except BaseException:
+            if os.path.exists(part):
+                os.unlink(part)
+            raise
+
+    def _check_overwrite(self) -> None:
+        if not self._overwrite and os.path.isfile(self.path):
+            raise ObicError(f"{self.path} exists and --no-overwrite was given")
+
+
+# --- options and messages ---------------------------------------------------------------------------------------------
+
+
+class Stages:
+    """Times the stages of a command and tells them when asked to."""
+
+    def __init__(self, verbose: bool):
+        self._verbose = verbose
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self._verbose:
+            say(f"{name:12s} {time.perf_counter() - start:8.3f} s")
+
+
+def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.find_object(Settings).debug = value
+
+
+input_argument = click.argument("source", metavar="IN")
+output_option = click.option("-o", "--output", metavar="OUT", help="Output file, - for standard output.")
+overwrite_option = click.option("--overwrite/--no-overwrite", default=True, help="Replace an existing OUT (default).")
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the networks run; auto takes a GPU if there is one.",
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell how long each stage took.")
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show the trace of an error."
+)
+background_color_option = click.option(
+    "--background-color",
+    metavar="COLOR",
+    default="white",
+    show_default=True,
+    help="What a transparent picture is composed on: a name or #rrggbb.",
+)
+
+
+def obic_command(*options: Callable, epilog: str) -> Callable:
+    """A click command with IN, the given options and --debug. The examples keep their line breaks."""
+
+    def decorate(function: Callable) -> click.Command:
+        for option in reversed((input_argument, *options, debug_option)):
+            function = option(function)
+        examples = "\b\nExamples:\n" + "\n".join("  " + line for line in epilog.strip().splitlines())
+        return click.command(epilog=examples, context_settings={"max_content_width": 100})(function)
+
+    return decorate
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """The exit code and the message of an error."""
+    if isinstance(error, click.UsageError):
+        hint = f" (try: {error.ctx.command_path} --help)" if error.ctx else ""
+        return error.exit_code, error.format_message() + hint
+    if isinstance(error, click.Abort):
+        return 130, "interrupted"
+    if isinstance(error, ObicError):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError):
+        return 1, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if isinstance(error, MemoryError):
+        return 1, "not enough memory"
+    return 1, f"internal error: {type(error).__name__}: {error} (--debug shows where)"

@@ -1,0 +1,242 @@
+"""Room 3. Pictures and masks of any kind in, RGB and label maps out, and pictures written. Pillow is used here only."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
+
+from obic.constants import MAX_LAYERS
+from obic.errors import FormatError, LimitError, UsageError
+
+MAX_PIXELS = 1 << 27  # of a picture read: 134 million, 400 MB as RGB; Pillow itself refuses from 179 million on
+VOID = 255  # in a mask with VOC classes: pixels that belong to none
+VOC_CLASSES = range(1, 21)
+ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
+SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is kept in
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+}
+
+Source = bytes | str | os.PathLike
+
+
+class Picture(NamedTuple):
+    """A picture as the codec takes it, and what had to be done to get there."""
+
+    rgb: np.ndarray  # uint8 [H, W, 3], sRGB, upright
+    notes: tuple[str, ...]  # one line for each loss a viewer could see
+
+
+def read_picture(source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> Picture:
+    """Any picture Pillow reads, as upright 8-bit sRGB.
+
+    Transparent pictures are composed on `background`, a CSS colour. EXIF orientation is applied; a colour profile is
+    converted to sRGB; 16-bit samples are scaled to 8 bits; of an animation the first frame is taken.
+
+    Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels` (height x width),
+    UsageError if `background` is no colour, and OSError as the file does.
+    """
+    try:
+        backdrop = ImageColor.getrgb(background)[:3]
+    except ValueError as error:
+        raise UsageError(f"unknown colour {background!r}") from error
+    notes: list[str] = []
+    image = _load(source, max_pixels, notes)
+    image = _upright(image, notes)
+    image = _to_eight_bits(image, notes)
+    image = _without_alpha(image, backdrop, notes)
+    image = _to_srgb(image, notes)
+    return Picture(np.asarray(image), tuple(notes))
+
+
+def write_picture(pixels: np.ndarray, format: str = "PNG") -> bytes:
+    """The picture uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as a file of a format named as Pillow does.
+
+    Lossless where the format allows it, high quality otherwise. Raises UsageError if the format cannot hold it:
+    transparency is never dropped silently.
+    """
+    if pixels.shape[2] == 4:
+        check_alpha(format)
+    return _save(Image.fromarray(pixels), format)
+
+
+def check_alpha(format: str) -> None:
+    """Raises UsageError if a format, named as Pillow does, cannot hold transparency."""
+    if format not in ALPHA_FORMATS:
+        raise UsageError(f"{format} cannot hold transparency; choose PNG, WEBP or TIFF")
+
+
+def write_mask(labels: np.ndarray) -> bytes:
+    """The label map uint8 [H, W] as a PNG that `read_mask` takes back.
+
+    One object is written as 0 and 255, several as their labels in a palette of distinct colours.
+    """
+    if labels.max(initial=0) <= 1:
+        return _save(Image.fromarray(labels * np.uint8(255)), "PNG")
+    image = Image.fromarray(labels).convert("P")
+    image.putpalette([channel for label in range(256) for channel in _label_colour(label)])
+    return _save(image, "PNG")
+
+
+def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]:
+    """A mask file as labels uint8 [height, width] in 0..N-1, and N.
+
+    0 is the background and every other value a layer, numbered in ascending order. 255 is the object when it stands
+    alone, and void (background) beside the VOC classes 1 to 20. Pictures with a palette give their palette indices.
+
+    Raises UsageError if the mask is of another size, in colour, or has too many values; FormatError if it is damaged.
+    """
+    image = _load(source, MAX_PIXELS, [])
+    if image.size != (width, height):
+        raise UsageError(f"the mask is {image.width}x{image.height} but the picture is {width}x{height}")
+    values = _grey_values(image)
+    if np.isin(values, VOC_CLASSES).any():
+        values = np.where(values == VOID, 0, values)
+    return compact_labels(values)
+
+
+def compact_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Non-negative integers [H, W] as labels uint8 in 0..N-1 in ascending order, and N; 0 stays 0.
+
+    Raises UsageError above MAX_LAYERS layers.
+    """
+    present = np.union1d(values, [0])
+    if len(present) > MAX_LAYERS:
+        raise UsageError(f"the mask has {len(present)} different values; at most {MAX_LAYERS} layers are possible")
+    return np.searchsorted(present, values).astype(np.uint8), len(present)
+
+
+def picture_format(name: str) -> str:
+    """Pillow's name of the format that a suffix (".jpg") or a name ("jpg", "JPEG") means, if Pillow writes it.
+
+    Raises UsageError otherwise.
+    """
+    Image.init()
+    format = Image.registered_extensions().get("." + name.lower().lstrip("."), name.upper())
+    if format not in Image.SAVE:
+        raise UsageError(f"unknown picture format {name!r}; choose png, webp, tiff, jpg ...")
+    return format
+
+
+def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
+    """The first frame, decoded. Raises as `read_picture` does."""
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures, for which max_pixels stands, and of odd metadata
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > max_pixels:
+                raise LimitError(f"{image.width}x{image.height} is over the limit of {max_pixels:,} pixels")
+            frames = getattr(image, "n_frames", 1)
+            image.load()
+    except LimitError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise LimitError(str(error)) from error
+    except UnidentifiedImageError as error:
+        raise FormatError("not a picture of a known kind" if data else "empty: not a picture") from error
+    except Exception as error:  # Pillow's readers raise a dozen kinds over damaged files, SyntaxError among them
+        raise FormatError(f"damaged picture: {error}") from error
+    if frames > 1:
+        notes.append(f"of {frames} frames the first is taken")
+    return image
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The picture turned as its EXIF orientation says."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF raises SyntaxError, struct.error and others; the pixels are fine
+        notes.append("the EXIF data is damaged; any orientation it holds is ignored")
+        return image
+
+
+def _to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Grey of 16 bits scaled to 8; other modes unchanged (Pillow has already cut 16-bit colour to 8)."""
+    if image.mode == "F":
+        raise FormatError("floating-point samples have no agreed range; convert the picture to 8 or 16 bits first")
+    if not image.mode.startswith("I"):
+        return image
+    samples = np.asarray(image).astype(np.int64)
+    if samples.min() < 0 or samples.max() > 65535:
+        raise FormatError("samples beyond 16 bits have no agreed range; convert the picture to 8 or 16 bits first")
+    notes.append("16-bit samples are scaled to 8 bits")
+    return Image.fromarray(((samples + 128) // 257).astype(np.uint8))
+
+
+def _without_alpha(image: Image.Image, backdrop: tuple[int, ...], notes: list[str]) -> Image.Image:
+    """The picture composed on `backdrop`, still in its own colour space, if it has transparency."""
+    if not image.has_transparency_data:
+        return image
+    profile = image.info.get("icc_profile")
+    image = image.convert("RGBA")
+    if image.getextrema()[3][0] < 255:
+        notes.append("transparency is composed on #{:02x}{:02x}{:02x}".format(*backdrop))
+    image = Image.alpha_composite(Image.new("RGBA", image.size, (*backdrop, 255)), image).convert("RGB")
+    image.info["icc_profile"] = profile
+    return image
+
+
+def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """RGB in sRGB: through the picture's colour profile where it has one."""
+    profile = image.info.get("icc_profile")
+    if image.mode in ("P", "1"):
+        image = image.convert("RGB")
+    if profile:
+        image = _through_profile(image, profile, notes)
+    return image.convert("RGB")
+
+
+def _through_profile(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
+    """The picture converted from the ICC profile `data` to sRGB; as it is, with a note, where that is unusable."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        name = ImageCms.getProfileDescription(profile).strip()
+        if "srgb" in name.lower():
+            return image
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        notes.append("the colour profile is damaged or of another kind; colours are read as sRGB")
+        return image
+    notes.append(f"colours are converted from {name or 'an unnamed profile'} to sRGB")
+    return converted
+
+
+def _grey_values(image: Image.Image) -> np.ndarray:
+    """The one number of each pixel, int64 [H, W]: palette index or grey. Raises UsageError if the mask is in colour."""
+    if image.mode == "1":
+        image = image.convert("L")
+    values = np.asarray(image).astype(np.int64)
+    if values.ndim == 3:
+        colours = values[..., : -1 if image.mode in ("LA", "RGBA") else None]
+        if image.mode not in ("LA", "RGB", "RGBA") or (colours != colours[..., :1]).any():
+            raise UsageError("the mask is in colour; save it as grey or with a palette")
+        values = colours[..., 0]
+    if values.min() < 0 or values.max() > 255:
+        raise UsageError("the values of a mask are 0 to 255")
+    return values
+
+
+def _save(image: Image.Image, format: str) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format=format, **SAVE_OPTIONS.get(format, {}))
+    except (OSError, ValueError) as error:  # a mode or a size that the format lacks
+        raise UsageError(f"{format} cannot hold this picture: {error}") from error
+    return buffer.getvalue()
+
+
+def _label_colour(label: int) -> tuple[int, int, int]:
+    """The colour of a label in PASCAL VOC's palette: its bits dealt out to red, green and blue, high bits first."""
+    red = green = blue = 0
+    for shift in range(7, -1, -1):
+        red |= (label & 1) << shift
+        green |= (label >> 1 & 1) << shift
+        blue |= (label >> 2 & 1) << shift
+        label >>= 3
+    return red, green, blue
