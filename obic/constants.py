@@ -20,6 +20,7 @@ MAX_NAME_BYTES = 63
 CELL = 16  # spec 4.1: pixels along a side of a cell
 HYPER = 4  # spec 4.1: cells along a side of a hyper-latent position
 OBJECT_COVERAGE = 0.25  # spec 4.2 (for writers): an object owns a cell when it covers this much of its pixels
+MAX_PLANE_CELLS = 2**24  # spec 4.3: cells times planes of a coded label map; a bound on a reader's work
 
 # Entropy coding (spec 5).
 PRECISION = 24  # spec 5.1: counts of a table row sum to 2**PRECISION

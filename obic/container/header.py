@@ -124,9 +124,8 @@ def header_to_bytes(header: Header) -> bytes:
         fields += [header.layers[index].quality, header.layers[index].length]
     if header.parts:
         fields.append(_listing(header.parts))
-    data = msgpack.packb(fields)
     _header_from_fields(fields)
-    return data
+    return msgpack.packb(fields)
 
 
 def listing_bytes(header: Header) -> int:

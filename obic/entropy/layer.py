@@ -1,0 +1,140 @@
+"""Room 2. The sub-stream of one layer: its hyper-latent and its residuals through one range coder (spec 5.3, 5.4).
+
+Order: z grouped by table row, the escapes of z; then r grouped by table row, the escapes of r. Within a row,
+channel-major, then raster over the positions that belong to the layer. Nothing is coded for any other position.
+"""
+
+import numpy as np
+
+from obic.constants import ESCAPE, ESCAPE_LENGTHS, HYPER, MAX_ESCAPE_BITS, MAX_MAGNITUDE, MAX_SYMBOL, TABLE_ROWS
+from obic.entropy.coder import Decoder, Encoder, model, uniform
+from obic.entropy.scale_map import ScaleMap
+from obic.entropy.tables import Tables
+from obic.errors import FormatError
+
+
+def hyper_cells(cells: np.ndarray) -> np.ndarray:
+    """bool [ceil(h/4), ceil(w/4)]: the hyper-latent positions that a cell of `cells`, bool [h, w], touches."""
+    padded = np.pad(cells, [(0, -side % HYPER) for side in cells.shape])
+    return padded.reshape(padded.shape[0] // HYPER, HYPER, -1, HYPER).any(axis=(1, 3))
+
+
+def encode_layer(
+    z: np.ndarray,
+    r: np.ndarray,
+    cells: np.ndarray,
+    quality: int,
+    scale_map: ScaleMap,
+    z_index: np.ndarray,
+    tables: Tables,
+) -> bytes:
+    """The sub-stream of one layer; b"" for a layer without cells.
+
+    z: int32 [Cz, h4, w4] and r: int32 [M, h, w], read where the layer has positions only. cells: bool [h, w].
+    z_index: uint8 [100, Cz], the table row of each channel of z at each quality (row 0: the channel is skipped).
+    Raises ValueError where a skipped position is not 0 or a magnitude is above 2**20 + 63: the caller's own bug.
+    """
+    encoder = Encoder()
+    touched = hyper_cells(cells)
+    _encode_values(encoder, z[:, touched].ravel(), _z_rows(z_index, quality, touched), tables)
+    _encode_values(encoder, r[:, cells].ravel(), _r_rows(scale_map, z, quality, cells), tables)
+    return encoder.finish()
+
+
+def decode_layer(
+    data: bytes,
+    cells: np.ndarray,
+    quality: int,
+    scale_map: ScaleMap,
+    z_index: np.ndarray,
+    tables: Tables,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(z int32 [Cz, h4, w4], r int32 [M, h, w]) of a sub-stream, 0 at every position the layer does not have.
+
+    Raises FormatError unless `data` is exactly what `encode_layer` writes for the result.
+    """
+    decoder = Decoder(data)
+    touched = hyper_cells(cells)
+    z = np.zeros((scale_map.hyper_channels, *touched.shape), np.int32)
+    r = np.zeros((scale_map.channels, *cells.shape), np.int32)
+    z[:, touched] = _decode_values(decoder, _z_rows(z_index, quality, touched), tables).reshape(len(z), -1)
+    r[:, cells] = _decode_values(decoder, _r_rows(scale_map, z, quality, cells), tables).reshape(len(r), -1)
+    decoder.finish()
+    return z, r
+
+
+def _z_rows(z_index: np.ndarray, quality: int, touched: np.ndarray) -> np.ndarray:
+    return np.repeat(z_index[quality - 1], np.count_nonzero(touched))
+
+
+def _r_rows(scale_map: ScaleMap, z: np.ndarray, quality: int, cells: np.ndarray) -> np.ndarray:
+    height, width = cells.shape
+    return scale_map.index(z, quality)[:, :height, :width][:, cells].ravel()
+
+
+def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
+    """The positions with a row above 0, by row and then in order; and each row's slice of them."""
+    sizes = np.bincount(rows, minlength=TABLE_ROWS)
+    order = np.argsort(rows, kind="stable")[sizes[0] :]
+    ends = np.cumsum(sizes[1:])
+    groups = [(row, slice(end - size, end)) for row, (size, end) in enumerate(zip(sizes[1:], ends), 1) if size]
+    return order, groups
+
+
+def _encode_values(encoder: Encoder, values: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
+    if values[rows == 0].any():
+        raise ValueError("a position that is skipped (table row 0) must hold 0")
+    order, groups = _coded_order(rows)
+    values = values[order]
+    escaped = (values > MAX_SYMBOL) | (values < -MAX_SYMBOL)
+    symbols = np.where(escaped, ESCAPE, values) + MAX_SYMBOL
+    for row, group in groups:
+        encoder.encode(symbols[group], model(tables.counts[row]))
+    _encode_escapes(encoder, values[escaped])
+
+
+def _decode_values(decoder: Decoder, rows: np.ndarray, tables: Tables) -> np.ndarray:
+    order, groups = _coded_order(rows)
+    symbols = np.empty(len(order), np.int32)
+    for row, group in groups:
+        symbols[group] = decoder.decode(group.stop - group.start, model(tables.counts[row]))
+    symbols -= MAX_SYMBOL
+    escaped = np.flatnonzero(symbols == ESCAPE)
+    symbols[escaped] = _decode_escapes(decoder, len(escaped))
+    values = np.zeros(len(rows), np.int32)
+    values[order] = symbols
+    return values
+
+
+def _encode_escapes(encoder: Encoder, values: np.ndarray) -> None:
+    """Elias-gamma, part by part: the bit counts of all, then all signs, then all bits (spec 5.3)."""
+    if not len(values):
+        return
+    excess = np.abs(values.astype(np.int64)) - MAX_SYMBOL  # >= 1
+    if excess.max() > MAX_MAGNITUDE - MAX_SYMBOL:
+        raise ValueError(f"a magnitude is above {MAX_MAGNITUDE}")
+    lengths = np.frexp(excess.astype(np.float64))[1] - 1
+    owner, shift = _bit_places(lengths)
+    encoder.encode(lengths, uniform(ESCAPE_LENGTHS))
+    encoder.encode(values < 0, uniform(2))
+    encoder.encode(excess[owner] >> shift & 1, uniform(2))
+
+
+def _decode_escapes(decoder: Decoder, n: int) -> np.ndarray:
+    if not n:
+        return np.empty(0, np.int32)
+    lengths = decoder.decode(n, uniform(ESCAPE_LENGTHS))
+    if lengths.max() > MAX_ESCAPE_BITS:
+        raise FormatError(f"an escape has {lengths.max()} bits; {MAX_ESCAPE_BITS} are the most")
+    owner, shift = _bit_places(lengths)
+    signs = 1 - 2 * decoder.decode(n, uniform(2))
+    bits = decoder.decode(len(owner), uniform(2))
+    excess = (1 << lengths) + np.bincount(owner, bits << shift, n).astype(np.int32)
+    return signs * (excess + MAX_SYMBOL)
+
+
+def _bit_places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For all the bits of numbers with these lengths, highest bit first: whose bit it is, and its power of two."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    last = np.repeat(np.cumsum(lengths), lengths) - 1
+    return owner, last - np.arange(len(owner))

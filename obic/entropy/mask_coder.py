@@ -1,0 +1,189 @@
+"""Room 2. The label map <-> bytes (spec 4.3): which layer owns each cell.
+
+Four ways to write it, all through the range coder; the writer takes the shortest. "Coded" goes label by label:
+one binary plane each, over the cells that no earlier label has claimed, with a 10-pixel causal context
+and a static trained table.
+
+Source: the template is that of JBIG (ITU-T T.82, three lines).
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from obic.constants import MAX_PLANE_CELLS, PRECISION
+from obic.entropy.coder import Categorical, Decoder, Encoder, model, uniform
+from obic.entropy.mask_contexts import ONE_IN_256
+from obic.errors import FormatError
+
+CODED, RAW, FULL, RECTANGLE = range(4)
+MODE_COUNTS = np.array([253, 1, 1, 1], np.int32) << (PRECISION - 8)
+
+Rows = list[list[int]]
+
+
+def encode_label_map(labels: np.ndarray, n_layers: int) -> bytes | None:
+    """The shortest bytes for a label map: uint8 [h, w] with values below n_layers. None for one layer."""
+    if labels.max() >= n_layers:
+        raise ValueError(f"label {labels.max()} in a map of {n_layers} layers")
+    if n_layers == 1:
+        return None
+    modes = [RAW]
+    if labels.size * (n_layers - 1) <= MAX_PLANE_CELLS:
+        modes.append(CODED)
+    if (labels == labels[0, 0]).all():
+        modes.append(FULL)
+    elif _rectangle(labels) is not None:
+        modes.append(RECTANGLE)
+    return min((_write(mode, labels, n_layers) for mode in modes), key=len)
+
+
+def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int) -> np.ndarray:
+    """uint8 [height, width] in cells, from the bytes `encode_label_map` gave.
+
+    Raises FormatError where the bytes are no label map of this size, or not what a writer gives for it.
+    """
+    if n_layers == 1:
+        return np.zeros((height, width), np.uint8)
+    decoder = Decoder(data)
+    mode = decoder.decode_one(model(MODE_COUNTS))
+    labels = _READERS[mode](decoder, height, width, n_layers)
+    if labels.max() >= n_layers or _write(mode, labels, n_layers) != data:
+        raise FormatError("the label map is damaged", section="header")
+    return labels
+
+
+def walk_plane(free: Rows, visit: Callable[[int, int, int], int]) -> None:
+    """Goes through a binary plane in raster order and calls visit(y, x, context) -> bit for every free cell.
+
+    The context has 10 bits, the highest first: row y - 2, x - 1 to x + 1; row y - 1, x - 2 to x + 2; row y,
+    x - 2 and x - 1. Cells outside the grid and cells that are not free count as 0.
+    """
+    width = len(free[0])
+    above2 = above = [0] * (width + 2)
+    for y, free_row in enumerate(free):
+        row = [0] * (width + 2)
+        far, near, left = above2[0], above[0] << 1 | above[1], 0
+        for x in range(width):
+            far = (far << 1 | above2[x + 1]) & 7
+            near = (near << 1 | above[x + 2]) & 31
+            if free_row[x]:
+                row[x] = visit(y, x, far << 7 | near << 2 | left)
+            left = (left << 1 | row[x]) & 3
+        above2, above = above, row
+
+
+@cache
+def _context_models() -> list[Categorical]:
+    one = [int(share) << (PRECISION - 8) for share in ONE_IN_256]
+    return [model(np.array([(1 << PRECISION) - count, count])) for count in one]
+
+
+def _write(mode: int, labels: np.ndarray, n_layers: int) -> bytes:
+    encoder = Encoder()
+    encoder.encode_one(mode, model(MODE_COUNTS))
+    _WRITERS[mode](encoder, labels, n_layers)
+    return encoder.finish()
+
+
+def _write_coded(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
+    models = _context_models()
+    for label in range(1, n_layers):
+        plane = (labels == label).astype(int).tolist()
+
+        def visit(y: int, x: int, context: int) -> int:
+            encoder.encode_one(plane[y][x], models[context])
+            return plane[y][x]
+
+        walk_plane(((labels == 0) | (labels >= label)).tolist(), visit)
+
+
+def _read_coded(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
+    if height * width * (n_layers - 1) > MAX_PLANE_CELLS:
+        raise FormatError("the label map is too large to be coded in planes", section="header")
+    models = _context_models()
+    labels = np.zeros((height, width), np.uint8)
+    for label in range(1, n_layers):
+
+        def visit(y: int, x: int, context: int) -> int:
+            bit = decoder.decode_one(models[context])
+            if bit:
+                labels[y, x] = label
+            return bit
+
+        walk_plane((labels == 0).tolist(), visit)
+    return labels
+
+
+def _write_raw(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
+    size = _bits_for(n_layers)
+    bits = labels.reshape(-1, 1) >> np.arange(size)[::-1] & 1
+    encoder.encode(bits.ravel(), uniform(2))
+
+
+def _read_raw(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
+    size = _bits_for(n_layers)
+    bits = decoder.decode(height * width * size, uniform(2)).reshape(height, width, size)
+    return (bits << np.arange(size)[::-1]).sum(2).astype(np.uint8)
+
+
+def _write_full(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
+    _write_number(encoder, int(labels[0, 0]), n_layers)
+
+
+def _read_full(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
+    return np.full((height, width), _read_number(decoder, n_layers), np.uint8)
+
+
+def _write_rectangle(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
+    rectangle = _rectangle(labels)
+    if rectangle is None:
+        raise FormatError("the label map's rectangle is empty", section="header")
+    for value, size in zip(rectangle, _rectangle_sizes(*labels.shape, n_layers)):
+        _write_number(encoder, value, size)
+
+
+def _read_rectangle(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
+    sizes = _rectangle_sizes(height, width, n_layers)
+    label, top, left, bottom, right = (_read_number(decoder, size) for size in sizes)
+    labels = np.zeros((height, width), np.uint8)
+    labels[top : bottom + 1, left : right + 1] = label
+    return labels
+
+
+def _rectangle_sizes(height: int, width: int, n_layers: int) -> tuple[int, ...]:
+    return n_layers, height, width, height, width
+
+
+def _rectangle(labels: np.ndarray) -> tuple[int, ...] | None:
+    """(label, top, left, bottom, right), both ends inclusive, if one rectangle holds all that is not background."""
+    rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
+    if not len(rows):
+        return None
+    top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+    label = int(labels[top, left])
+    if label == 0 or (labels[top : bottom + 1, left : right + 1] != label).any():
+        return None
+    return label, top, left, bottom, right
+
+
+def _write_number(encoder: Encoder, value: int, size: int) -> None:
+    """A number below `size`, in as few equally likely bits as hold all of them, the highest first."""
+    for place in reversed(range(_bits_for(size))):
+        encoder.encode_one(value >> place & 1, uniform(2))
+
+
+def _read_number(decoder: Decoder, size: int) -> int:
+    value = 0
+    for _ in range(_bits_for(size)):
+        value = value << 1 | decoder.decode_one(uniform(2))
+    return value
+
+
+def _bits_for(size: int) -> int:
+    return (size - 1).bit_length()
+
+
+_WRITERS = {CODED: _write_coded, RAW: _write_raw, FULL: _write_full, RECTANGLE: _write_rectangle}
+_READERS = {CODED: _read_coded, RAW: _read_raw, FULL: _read_full, RECTANGLE: _read_rectangle}

@@ -1,0 +1,66 @@
+"""Room 2. From a label map of pixels to one of cells, and from cells to the alpha of one layer (spec 4).
+
+The coder of the label map is `encode_label_map` and `decode_label_map`.
+"""
+
+import numpy as np
+
+from obic.constants import CELL, OBJECT_COVERAGE
+from obic.entropy.mask_coder import decode_label_map, encode_label_map
+from obic.errors import UsageError
+
+__all__ = ["VOID", "alpha_from_cells", "decode_label_map", "encode_label_map", "grid_labels", "grid_size"]
+
+VOID = 255  # in a map of pixels: nobody said what this is; it goes with the background
+
+
+def grid_size(height: int, width: int) -> tuple[int, int]:
+    """Cells down and across for a picture of height x width pixels."""
+    return -(-height // CELL), -(-width // CELL)
+
+
+def grid_labels(label_pixels: np.ndarray, n_layers: int) -> np.ndarray:
+    """uint8 [ceil(H/16), ceil(W/16)]: the layer that owns each cell, for a label map of pixels, uint8 [H, W].
+
+    A cell goes to the object with the largest share of its pixels, if that share is at least OBJECT_COVERAGE
+    of the pixels inside the picture (ties: the smaller label); else to the background, 0. Void (255) is background.
+    Raises UsageError if a label is not below n_layers.
+    """
+    height, width = label_pixels.shape
+    labels = np.where(label_pixels == VOID, 0, label_pixels)
+    if labels.max() >= n_layers:
+        raise UsageError(f"the mask has the label {labels.max()}, but there are {n_layers} layers")
+    inside = _cell_sums(np.ones((height, width), bool))
+    owner = np.zeros(inside.shape, np.uint8)
+    most = np.ceil(OBJECT_COVERAGE * inside) - 1
+    for label in range(1, n_layers):
+        share = _cell_sums(labels == label)
+        owner[share > most] = label
+        most = np.maximum(most, share)
+    return owner
+
+
+def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) -> np.ndarray:
+    """uint8 [height, width]: the alpha of layer `index`, 255 inside, from a label map of cells, uint8 [h, w].
+
+    The layer's cells are interpolated between cell centres and the slope is smoothed (3 t^2 - 2 t^3), so that the
+    edge of a cutout does not show the grid. A layer that owns every cell is opaque everywhere.
+    """
+    indicator = (labels == index).astype(np.float32)
+    slope = _interpolate(_interpolate(indicator, height).T, width).T
+    return np.rint(255 * slope * slope * (3 - 2 * slope)).astype(np.uint8)
+
+
+def _interpolate(rows: np.ndarray, n_pixels: int) -> np.ndarray:
+    """Linear interpolation along axis 0 from cell centres to pixel centres; constant beyond the outer centres."""
+    place = np.clip((np.arange(n_pixels) + 0.5) / CELL - 0.5, 0, len(rows) - 1)
+    lower = np.floor(place).astype(int)
+    upper = np.minimum(lower + 1, len(rows) - 1)
+    weight = (place - lower).astype(np.float32)[:, None]
+    return rows[lower] * (1 - weight) + rows[upper] * weight
+
+
+def _cell_sums(pixels: np.ndarray) -> np.ndarray:
+    """How many pixels of each cell are set: int [ceil(H/16), ceil(W/16)] for bool [H, W]."""
+    padded = np.pad(pixels, [(0, -side % CELL) for side in pixels.shape])
+    return padded.reshape(padded.shape[0] // CELL, CELL, -1, CELL).sum(axis=(1, 3))
