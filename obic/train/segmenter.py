@@ -1,7 +1,7 @@
 """Training of the segmenter, from scratch or from a checkpoint, on a GPU or on one CPU core.
 
     python -m obic.train.segmenter data/train-*.zip --out runs/segmenter --minutes 100
-    python -m obic.train.segmenter --pack runs/segmenter/best.pt --out weights/segmenter.npz
+    python -m obic.train.segmenter data/train-*.zip --pack runs/segmenter/last.pt --out weights/segmenter.npz
 
 The resolution grows with the time spent, so that most of the steps are cheap.
 """
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from obic.bench.segmentation import score
 from obic.segment.deeplab import BACKBONES, DeepLab
+from obic.segment.segmenter import DeepLabSegmenter, fold_norms, pack
 from obic.train.data import VOID, Sample, load_samples
 from obic.train.optim import Average, Optimisers
 
@@ -30,14 +32,15 @@ LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resoluti
 SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4}
 OTHER_SETS = 0.7
 PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
+LONG_SIDES, THRESHOLDS = (192, 224, 256, 320), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5)  # to choose from when packing
 # (share of the time at which a stage ends, side of the crop, pictures a step)
-STAGES = ((0.40, 128, 64), (0.72, 160, 40), (1.0, 224, 20))
+STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
 
 
 def random_crop(sample: Sample, side: int) -> tuple[Tensor, np.ndarray]:
     """A random window of the picture, flipped half the time, scaled to a square.
 
-    Returns rgb uint8 [3, side, side] and labels uint8 [side / 4, side / 4]; what lies beyond the picture is grey and void.
+    Returns rgb uint8 [3, side, side] and labels uint8 [side / 4, side / 4]. Beyond the picture: grey and void.
     """
     height, width = sample.mask.shape
     window = max(height, width) * random.uniform(0.55, 1.15)
@@ -108,28 +111,11 @@ def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor,
     return entropy, overlap, classes
 
 
-@torch.no_grad()
-def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int, device: torch.device) -> tuple[float, float]:
-    """Pooled foreground IoU, and the share of object pixels of known class that get it, on whole pictures."""
-    model.eval()
-    both = either = right = known_pixels = 0
-    for sample in samples:
-        mask = torch.from_numpy(sample.mask.copy()).to(device)
-        rgb = torch.from_numpy(sample.rgb.copy()).to(device).permute(2, 0, 1)[None]
-        scale = long_side / max(mask.shape)
-        size = [max(32, round(n * scale)) for n in mask.shape]
-        rgb = F.interpolate(rgb, size, mode="bilinear", antialias=True).float() / 255
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(rgb.contiguous(memory_format=torch.channels_last))
-        logits = F.interpolate(logits.float(), mask.shape, mode="bilinear", align_corners=False)[0]
-        valid, target, guess = mask != VOID, (mask > 0), logits[0] > 0
-        both += int((guess & target & valid).sum())
-        either += int(((guess | target) & valid).sum())
-        known = target & (mask < UNKNOWN)
-        right += int(((logits[1:].argmax(0) + 1 == mask) & known).sum())
-        known_pixels += int(known.sum())
-    model.train()
-    return both / max(either, 1), right / max(known_pixels, 1)
+def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int) -> dict[str, float]:
+    """The figures of `obic.bench.segmentation.score` over whole pictures, in bfloat16."""
+    segmenter = DeepLabSegmenter(model.eval(), long_side)
+    with torch.autocast(model.mean.device.type, torch.bfloat16):
+        return score(segmenter, ((sample.rgb, sample.mask) for sample in samples))
 
 
 def save(path: Path, model: DeepLab, average: Average, backbone: str, progress: float, score: float) -> None:
@@ -155,7 +141,8 @@ def train(args: argparse.Namespace) -> None:
     begin = time.monotonic()
     samples = [s for s in load_samples(args.data, args.memory_side, args.limit) if s.mask is not None]
     training, held_out = split(samples, args.held_out)
-    print(f"{len(training)} pictures to train on, {len(held_out)} held out, loaded in {time.monotonic() - begin:.0f} s", flush=True)
+    loading = time.monotonic() - begin
+    print(f"{len(training)} pictures to train on, {len(held_out)} held out, loaded in {loading:.0f} s", flush=True)
 
     model = DeepLab(args.backbone).to(device, memory_format=torch.channels_last).train()
     before = 0.0
@@ -191,24 +178,63 @@ def train(args: argparse.Namespace) -> None:
         if time.monotonic() > next_report or progress >= 1:
             next_report = time.monotonic() + args.report * 60
             shadow.load_state_dict(average.state)
-            iou, accuracy = held_out_scores(shadow, held_out, round(side * 1.2), device)
-            spent = time.monotonic() - begin
-            entropy, overlap, classes = np.mean(losses, axis=0)
-            print(f"step {step} {progress:6.1%} side {side} loss {entropy:.3f} {overlap:.3f} {classes:.3f} | held-out fg IoU "
-                  f"{iou:.4f} class {accuracy:.3f} | {seen / spent:.1f} pictures/s, {max(budget - spent, 0) / 60:.0f} min left", flush=True)
+            result = held_out_scores(shadow, held_out, round(side * 1.2))
+            iou, spent = result["fg_iou"], time.monotonic() - begin
+            terms = " ".join(f"{value:.3f}" for value in np.mean(losses, axis=0))
+            print(
+                f"step {step} {progress:6.1%} side {side} loss {terms} | held-out fg IoU {iou:.4f} mIoU "
+                f"{result['miou']:.3f} | {seen / spent:.1f} pictures/s, {max(budget - spent, 0) / 60:.0f} min left",
+                flush=True,
+            )
             losses = []
             save(args.out / "last.pt", model, average, args.backbone, progress, iou)
             if iou >= best:
                 best = iou
                 save(args.out / "best.pt", model, average, args.backbone, progress, iou)
         if progress >= 1:
-            print(json.dumps({"steps": step, "pictures": seen, "held_out_fg_iou": round(iou, 4), "best": round(best, 4)}))
+            print(json.dumps({"steps": step, "pictures": seen, "held_out_fg_iou": round(iou, 4)}))
             return
+
+
+@torch.inference_mode()
+def choose_operating_point(network: DeepLab, samples: list[Sample]) -> tuple[int, float, float]:
+    """The long side and the threshold on the foreground logit with the best pooled foreground IoU, and that IoU."""
+    best = (0, 0.0, -1.0)
+    for long_side in LONG_SIDES:
+        segmenter = DeepLabSegmenter(network, long_side)
+        both, either = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
+        for sample in samples:
+            foreground = segmenter.logits(sample.rgb)[0].cpu().numpy()
+            counted, target = sample.mask != VOID, sample.mask > 0
+            for i, threshold in enumerate(THRESHOLDS):
+                guess = foreground > threshold
+                both[i] += (guess & target & counted).sum()
+                either[i] += ((guess | target) & counted).sum()
+        i = int(np.argmax(both / either))
+        iou = both[i] / either[i]
+        print(f"long side {long_side}: held-out fg IoU {iou:.4f} at threshold {THRESHOLDS[i]}", flush=True)
+        best = max(best, (long_side, THRESHOLDS[i], iou), key=lambda point: point[2])
+    return best
+
+
+def pack_checkpoint(args: argparse.Namespace) -> None:
+    """Write the averaged weights of a checkpoint as int8, with the operating point that suits the held-out pictures."""
+    state = torch.load(args.pack, map_location="cpu", weights_only=True)
+    network = DeepLab(state["backbone"])
+    network.load_state_dict(state["average"])
+    network = fold_norms(network)
+    _, held_out = split(load_samples(args.data, args.memory_side), args.held_out)
+    long_side, threshold, _ = choose_operating_point(network, held_out)
+    arrays = pack(network, state["backbone"], long_side, threshold)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(args.out, **arrays)
+    size = args.out.stat().st_size
+    print(json.dumps({"file": str(args.out), "bytes": size, "long_side": long_side, "threshold": threshold}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="*", type=Path, help="zips or folders of pictures with masks")
+    parser.add_argument("data", nargs="+", type=Path, help="zips or folders of pictures with masks")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run, or with --pack the file to write")
     parser.add_argument("--minutes", type=float, default=100, help="time budget, loading included")
     parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet34")
@@ -226,10 +252,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="at most so many pictures")
     parser.add_argument("--report", type=float, default=4, help="minutes between reports")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pack", type=Path, metavar="CHECKPOINT", help="do not train: write its weights as int8")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    train(args)
+    (pack_checkpoint if args.pack else train)(args)
 
 
 if __name__ == "__main__":

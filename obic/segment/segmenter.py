@@ -1,0 +1,105 @@
+"""The segmenter we ship: DeepLab with int8 weights, and the file of those weights.
+
+The file is an `.npz` without pickled objects. For each convolution NAME, its batch norm folded in: `NAME.weight`
+int8 [out, in, k, k], `NAME.scale` float32 [out] (weight = int8 * scale), `NAME.bias` float32 [out]. Beside them
+`backbone` (a name), `long_side` (pixels, of the picture as the network sees it) and `threshold` (a logit).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from obic.segment.deeplab import DeepLab
+
+SMALLEST_SIDE = 32  # of the picture as the network sees it: two cells of the coarse map
+
+
+class DeepLabSegmenter:
+    """Follows the protocol `obic.segment.Segmenter`.
+
+    network: an evaluating `DeepLab`; long_side: pixels the picture's long side is scaled to, up or down;
+    threshold: a pixel is an object where the foreground logit is above it.
+    """
+
+    def __init__(self, network: DeepLab, long_side: int, threshold: float = 0.0):
+        self.network = network
+        self.long_side = long_side
+        self.threshold = threshold
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """rgb: uint8 [H, W, 3]. Returns labels, uint8 [H, W]: 0 background, 1..20 VOC classes."""
+        logits = self.logits(rgb)
+        labels = logits[1:].argmax(0) + 1
+        return torch.where(logits[0] > self.threshold, labels, 0).to(torch.uint8).cpu().numpy()
+
+    @torch.inference_mode()
+    def logits(self, rgb: np.ndarray) -> Tensor:
+        """rgb: uint8 [H, W, 3]. Returns float32 [21, H, W] on the network's device: see `DeepLab` for the channels."""
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+            raise TypeError(f"a picture is uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
+        size = rgb.shape[:2]
+        scale = self.long_side / max(size)
+        seen = [max(SMALLEST_SIDE, round(side * scale)) for side in size]
+        picture = torch.from_numpy(np.array(rgb)).to(self.network.mean.device).permute(2, 0, 1)[None].float() / 255
+        picture = F.interpolate(picture, seen, mode="bilinear", antialias=True, align_corners=False)
+        logits = self.network(picture.contiguous(memory_format=torch.channels_last)).float()
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)[0]
+
+
+def fold_norms(network: DeepLab) -> DeepLab:
+    """Fold every batch norm into the convolution before it, in place; the network only evaluates from here on."""
+    convolution = None
+    for parent in list(network.modules()):
+        for name, module in parent.named_children():
+            if isinstance(module, nn.Conv2d):
+                convolution = module
+            elif isinstance(module, nn.BatchNorm2d):
+                convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                    convolution.weight, convolution.bias, module.running_mean, module.running_var, module.eps,
+                    module.weight, module.bias,
+                )  # fmt: skip
+                setattr(parent, name, nn.Identity())
+    return network.eval().requires_grad_(False)
+
+
+def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> dict[str, np.ndarray]:
+    """The arrays of the weights file, from a folded network. int8: symmetric, one scale an output channel."""
+    arrays = {"backbone": np.array(backbone), "long_side": np.array(long_side), "threshold": np.array(threshold)}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.numpy()
+            scale = np.maximum(np.abs(weight).max((1, 2, 3)), 1e-12) / 127
+            arrays[f"{name}.weight"] = np.rint(weight / scale[:, None, None, None]).astype(np.int8)
+            arrays[f"{name}.scale"] = scale.astype(np.float32)
+            arrays[f"{name}.bias"] = module.bias.numpy()
+    return arrays
+
+
+def unpack(arrays: dict[str, np.ndarray]) -> DeepLabSegmenter:
+    """The inverse of `pack`, on the CPU. Raises KeyError or RuntimeError when arrays are missing or do not fit."""
+    with torch.device("meta"):  # no random start for weights about to be replaced
+        network = fold_norms(DeepLab(str(arrays["backbone"])))
+    state = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            scale = arrays[f"{name}.scale"][:, None, None, None]
+            state[f"{name}.weight"] = torch.from_numpy(arrays[f"{name}.weight"] * scale)
+            state[f"{name}.bias"] = torch.from_numpy(arrays[f"{name}.bias"])
+    network.load_state_dict(state, assign=True)
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return DeepLabSegmenter(network, int(arrays["long_side"]), float(arrays["threshold"]))
+
+
+def load_segmenter(source: str | Path | bytes, device: str | torch.device = "cpu") -> DeepLabSegmenter:
+    """Read a weights file, or its bytes. Raises OSError, and KeyError or RuntimeError when it is not one of ours."""
+    with np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False) as arrays:
+        segmenter = unpack(dict(arrays))
+    segmenter.network.to(device)
+    return segmenter

@@ -1,0 +1,111 @@
+"""The segmenter: shapes and labels, the folding of batch norms, int8 weights and their file."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from obic.segment import CLASS_NAMES
+from obic.segment.deeplab import CLASSES, DeepLab
+from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter, pack, unpack
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network with batch norms that do something: fresh ones are nearly the identity."""
+    torch.manual_seed(0)
+    network = DeepLab().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return network
+
+
+@pytest.fixture(scope="module")
+def folded(network):
+    copy = DeepLab()
+    copy.load_state_dict(network.state_dict())
+    return fold_norms(copy)
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8)
+
+
+def test_class_names_fit_the_network():
+    assert len(CLASS_NAMES) == CLASSES + 1
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (50, 90), (33, 129)])
+def test_logits_come_at_stride_eight(network, height, width):
+    with torch.no_grad():
+        logits = network(torch.rand(1, 3, height, width))
+    assert logits.shape == (1, 21, -(-height // 8), -(-width // 8))
+
+
+def test_the_last_stage_is_dilated_to_output_stride_sixteen(network):
+    with torch.no_grad():
+        fine = network.layer2(network.stem(torch.rand(1, 3, 64, 96)))
+        coarse = network.layer4(network.layer3(fine))
+    assert coarse.shape[2:] == (4, 6)
+    assert network.layer4[1].conv1.dilation == (2, 2)
+
+
+def test_an_unknown_backbone_is_named():
+    with pytest.raises(ValueError, match="vgg16"):
+        DeepLab("vgg16")
+
+
+def test_folding_changes_nothing(network, folded):
+    rgb = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(rgb), network(rgb), rtol=1e-3, atol=1e-3)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_int8_weights_survive_the_file(folded, picture, tmp_path):
+    arrays = pack(folded, "resnet34", 96, 0.5)
+    np.savez_compressed(tmp_path / "w.npz", **arrays)
+    loaded = load_segmenter((tmp_path / "w.npz").read_bytes())
+    assert (loaded.long_side, loaded.threshold) == (96, 0.5)
+    np.testing.assert_array_equal(loaded(picture), unpack(arrays)(picture))
+    stem = loaded.network.stem[0].weight
+    assert (stem - folded.stem[0].weight).abs().max() <= arrays["stem.0.scale"].max() * 0.5001
+    again = pack(loaded.network, "resnet34", 96, 0.5)
+    np.testing.assert_array_equal(again["layer4.2.conv2.weight"], arrays["layer4.2.conv2.weight"])
+
+
+def test_every_weight_is_one_byte(folded):
+    arrays = pack(folded, "resnet34", 96, 0.0)
+    convolutions = [name for name in arrays if name.endswith(".weight")]
+    assert len(convolutions) == sum(isinstance(module, nn.Conv2d) for module in folded.modules())
+    assert {arrays[name].dtype for name in convolutions} == {np.dtype(np.int8)}
+    assert all(np.abs(arrays[name].astype(int)).max() == 127 for name in convolutions)
+
+
+def test_a_foreign_file_of_weights_is_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", backbone=np.array("resnet34"))
+    with pytest.raises(KeyError):
+        load_segmenter(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (37, 53)])
+def test_labels_of_any_size(folded, size):
+    labels = DeepLabSegmenter(folded, 64)(np.full((*size, 3), 200, np.uint8))
+    assert labels.shape == size and labels.dtype == np.uint8 and labels.max() <= CLASSES
+
+
+def test_the_threshold_divides_object_from_background(folded, picture):
+    everywhere = DeepLabSegmenter(folded, 64, threshold=-1e9)(picture)
+    nowhere = DeepLabSegmenter(folded, 64, threshold=1e9)(picture)
+    assert everywhere.min() >= 1 and nowhere.max() == 0
+
+
+@pytest.mark.parametrize("picture", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)])
+def test_other_arrays_are_refused(folded, picture):
+    with pytest.raises(TypeError, match="uint8"):
+        DeepLabSegmenter(folded, 64)(picture)
