@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .blocks import Block, blocks
+from obic.nn.blocks import Block, blocks
 
 PASSES = 4
 # ORDER[g][p]: the position (row * 2 + column in each 2x2 group of cells) that channel group g codes in pass p.

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..constants import HYPER, MAX_SCALE, MIN_SCALE, TABLE_ROWS
-from .blocks import Block, Down, Up
-from .gain import interpolate
+from obic.constants import HYPER, MAX_SCALE, MIN_SCALE, TABLE_ROWS
+from obic.nn.blocks import Block, Down, Up
+from obic.nn.gain import interpolate
 
 LOG_SCALE_MIN = math.log(MIN_SCALE)
 LOG_STEP = (math.log(MAX_SCALE) - LOG_SCALE_MIN) / (TABLE_ROWS - 2)

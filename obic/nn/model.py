@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..constants import CELL, HYPER, MAX_QUALITY
-from .blocks import Down, Up, blocks
-from .context import Context
-from .gain import Gain
-from .hyperprior import HyperAnalysis, HyperSynthesis, ScaleIndex
+from obic.constants import CELL, HYPER, MAX_QUALITY
+from obic.nn.blocks import Down, Up, blocks
+from obic.nn.context import Context
+from obic.nn.gain import Gain
+from obic.nn.hyperprior import HyperAnalysis, HyperSynthesis, ScaleIndex
 
 
 @dataclass(frozen=True)

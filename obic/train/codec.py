@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bench.metrics import ms_ssim
-from ..constants import CELL, HYPER, MAX_QUALITY
-from ..nn.blocks import straight_through
-from ..nn.hyperprior import index_to_scale
-from ..nn.model import CodecNetwork, Shape, pad_to_hyper, quality_to_level
-from .data import Sample, load_samples
-from .optim import Average, Optimisers
+from obic.bench.metrics import ms_ssim
+from obic.constants import CELL, HYPER, MAX_QUALITY
+from obic.nn.blocks import straight_through
+from obic.nn.hyperprior import index_to_scale
+from obic.nn.model import CodecNetwork, Shape, pad_to_hyper, quality_to_level
+from obic.train.data import Sample, load_samples
+from obic.train.optim import Average, Optimisers
 
 LAMBDA_MIN, LAMBDA_MAX = 0.2, 20.0  # of quality 1 and 100, log-spaced between
 MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM

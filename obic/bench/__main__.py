@@ -1,0 +1,109 @@
+"""`python -m obic.bench`: rate-distortion tables from real files, written to `docs/results.md` and `.json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from obic import codec
+from obic.bench.codec import averages, at_rate, measure, read_folder, read_voc
+from obic.bench.metrics import decibels
+
+RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)
+QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+
+
+def curve(title: str, means: dict[int, dict[str, float]]) -> str:
+    lines = [
+        f"### {title}",
+        "",
+        "| quality | bpp | MS-SSIM | dB | PSNR dB | object | background | file bytes | mask | overhead |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for quality, mean in means.items():
+        regions = [f"{mean[name]:.4f}" if name in mean else "" for name in ("object_ms_ssim", "background_ms_ssim")]
+        mark = " (default)" if quality == codec.DEFAULT_QUALITY else ""
+        lines.append(
+            f"| {quality}{mark} | {mean['bpp']:.4f} | {mean['ms_ssim']:.4f} | {decibels(mean['ms_ssim']):.2f} | "
+            f"{mean['psnr']:.2f} | {' | '.join(regions)} | {mean['bytes']:.0f} | {mean['mask_bytes']:.1f} | "
+            f"{mean['overhead_bytes']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def rates(curves: dict[str, dict[int, dict[str, float]]]) -> str:
+    head = ["### MS-SSIM at a rate, interpolated", "", "| | " + " | ".join(f"{rate} bpp" for rate in RATES) + " |"]
+    lines = [*head, "|---" * (len(RATES) + 1) + "|"]
+    for title, means in curves.items():
+        cells = [at_rate(means, rate, "ms_ssim") for rate in RATES]
+        lines.append(f"| {title} | " + " | ".join("-" if cell is None else f"{cell:.4f}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def times(curves: dict[str, dict[int, dict[str, float]]]) -> str:
+    lines = [
+        f"### Seconds a picture, {torch.get_num_threads()} threads, models loaded, default quality",
+        "",
+        "| | segment | encode | decode |",
+        "|---|---|---|---|",
+    ]
+    for title, means in curves.items():
+        mean = means[codec.DEFAULT_QUALITY]
+        cells = (mean[f"{stage}_seconds"] for stage in ("segment", "encode", "decode"))
+        lines.append(f"| {title} | " + " | ".join(f"{seconds:.2f}" for seconds in cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__)
+    parser.add_argument("--kodak", type=Path, help="folder with the Kodak pictures")
+    parser.add_argument("--voc", type=Path, help="zip of VOC 2012 validation pictures with their masks")
+    parser.add_argument("--quick", action="store_true", help="every fourth picture, every third quality")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for results.md and results.json")
+    args = parser.parse_args()
+    if not (args.kodak or args.voc):
+        parser.error("give --kodak FOLDER or --voc ZIP")
+
+    sets = {}
+    if args.kodak:
+        sets["Kodak"] = read_folder(args.kodak)
+    if args.voc:
+        sets["VOC 2012 val, 320x320"] = read_voc(args.voc)
+    qualities = sorted({*QUALITIES[:: 3 if args.quick else 1], codec.DEFAULT_QUALITY})
+    model, segmenter = codec.load_model(args.device, encoder=True), codec.load_segmenter(args.device)
+    curves, everything = {}, {}
+    for name, pictures in sets.items():
+        pictures = pictures[:: 4 if args.quick else 1]
+        for layers, choice in (("object and background", segmenter), ("one layer", None)):
+            title = f"{name}, {layers}"
+            rows = []
+            for row in measure(pictures, qualities, model, choice):
+                rows.append(row)
+                if sys.stderr.isatty():
+                    done = f"{len(rows)}/{len(pictures) * len(qualities)}"
+                    print(f"\r{title}: {done}  ", end="", file=sys.stderr, flush=True)
+            curves[title], everything[title] = averages(rows), [asdict(row) for row in rows]
+    sections = [curve(title, means) for title, means in curves.items()]
+    text = "\n\n".join([rates(curves), *sections, times(curves)])
+    print(text)
+    if not args.quick:
+        args.out.mkdir(exist_ok=True)
+        head = (
+            "# Results\n\nMade by `make bench` from files on disk, every byte counted; means over the pictures. "
+            f"Model {model.fingerprint:08x}, {platform.machine()}, torch {torch.__version__}, "
+            f"{torch.get_num_threads()} threads. MS-SSIM: RGB, five scales; a region's: every scale's map weighted by "
+            "the mask (the true one where there is one, else the segmenter's).\n\n"
+        )
+        (args.out / "results.md").write_text(head + text + "\n")
+        (args.out / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

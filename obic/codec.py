@@ -1,0 +1,206 @@
+"""Pictures to files and back, as plain functions over the rooms below. The only module that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from obic.constants import CELL, MAX_QUALITY, MIN_QUALITY
+from obic.container import Container, mux
+from obic.entropy.layer import decode_layer, encode_layer
+from obic.errors import FormatError, UnsupportedError, UsageError
+from obic.masks import alpha_from_cells, decode_label_map, encode_label_map, grid_labels
+from obic.nn import inference
+from obic.weights import CodecModel, load_codec, segmenter_bytes
+
+DEFAULT_QUALITY = 45
+OBJECT_BOOST = 6  # the object's quality lies this much above, the background's this much below what is asked for
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture. rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None when every layer is there.
+    missing: the indices of layers that are absent or damaged; their part of the picture is transparent."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    missing: tuple[int, ...]
+
+
+def load_model(device: str = "auto", fingerprint: int | None = None, encoder: bool = False) -> CodecModel:
+    """The codec's networks and tables. device: "auto", "cpu" or "cuda"; fingerprint: None for the default model.
+
+    Raises UsageError (no such device) or UnsupportedError (no such model).
+    """
+    return load_codec(fingerprint, device=choose_device(device), encoder=encoder)
+
+
+def load_segmenter(device: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
+    """The segmenter: rgb uint8 [H, W, 3] -> label map uint8 [H, W], 0 = background."""
+    from obic.segment import load_segmenter as load
+
+    return load(segmenter_bytes(), choose_device(device))
+
+
+def choose_device(name: str) -> str:
+    """"auto" -> "cuda" where there is one, else "cpu". Raises UsageError if a device is asked for and absent."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("there is no CUDA device here: use --device cpu or auto")
+    return name
+
+
+def layer_qualities(
+    quality: int,
+    n_layers: int,
+    object_quality: int | None = None,
+    background_quality: int | None = None,
+) -> tuple[int, ...]:
+    """The quality of each layer, by index, from one for the picture; explicit ones win.
+
+    With one layer there is nothing to move bits between: it gets `quality`, or the object's if that alone is given.
+    """
+    if n_layers == 1:
+        given = object_quality if object_quality is not None else background_quality
+        return (quality if given is None else given,)
+    above, below = min(quality + OBJECT_BOOST, MAX_QUALITY), max(quality - OBJECT_BOOST, MIN_QUALITY)
+    background = below if background_quality is None else background_quality
+    return (background, *[above if object_quality is None else object_quality] * (n_layers - 1))
+
+
+@torch.inference_mode()
+def encode_picture(
+    rgb: np.ndarray,
+    labels: np.ndarray | None,
+    n_layers: int,
+    *,
+    qualities: Sequence[int],
+    model: CodecModel,
+) -> bytes:
+    """The bytes of an `.obic` file.
+
+    rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
+    qualities: 1..100 of each layer, by index. model: loaded with encoder=True. Raises UsageError on arguments that
+    do not fit together.
+    """
+    height, width = _check_picture(rgb, labels, n_layers, qualities)
+    grid = (-(-height // CELL), -(-width // CELL))
+    cells = np.zeros(grid, np.uint8) if labels is None else grid_labels(labels, n_layers)
+    features = inference.analyse(model.network, rgb)
+    streams = {}
+    for index, quality in enumerate(qualities):
+        streams[index] = _encode_layer(features, cells == index, quality, model)
+    return mux(
+        width=width,
+        height=height,
+        model=model.fingerprint,
+        mask=encode_label_map(cells, n_layers),
+        qualities=qualities,
+        streams=streams,
+    )
+
+
+def _check_picture(rgb: np.ndarray, labels: np.ndarray | None, n_layers: int, qualities: Sequence[int]):
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise UsageError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
+    if (labels is None) != (n_layers == 1):
+        raise UsageError("labels belong to two or more layers, and one layer has none")
+    if labels is not None and labels.shape != rgb.shape[:2]:
+        raise UsageError(f"the mask is {labels.shape[1]}x{labels.shape[0]}, the picture {rgb.shape[1]}x{rgb.shape[0]}")
+    if len(qualities) != n_layers or not all(MIN_QUALITY <= quality <= MAX_QUALITY for quality in qualities):
+        raise UsageError(f"{n_layers} layers need as many qualities of {MIN_QUALITY} to {MAX_QUALITY}")
+    return rgb.shape[:2]
+
+
+def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel) -> bytes:
+    if not cells.any():
+        return b""
+    z, residual = inference.encode_cells(
+        model.network,
+        features,
+        cells,
+        quality,
+        model.hyper_index[quality - 1],
+        lambda z: model.scale_map.index(z, quality),
+    )
+    return encode_layer(z, residual, cells, quality, model.scale_map, model.hyper_index, model.tables)
+
+
+@torch.inference_mode()
+def decode_picture(container: Container, model: CodecModel, *, damaged: str = "error") -> Decoded:
+    """The picture from the layers a file has.
+
+    damaged: "error" raises FormatError at the first layer that is damaged or cut off; "skip" leaves it out.
+    Raises UnsupportedError if the model is not the file's, and FormatError if no layer can be decoded.
+    """
+    labels = _label_map(container, model)
+    layers, failure = {}, None
+    for entry in container.header.layers:
+        if entry.length is not None:
+            try:
+                layers[entry.index] = _decode_layer(container, labels, entry.index, model)
+            except FormatError as error:
+                if damaged == "error":
+                    raise
+                failure = error
+    if not layers:
+        raise failure or FormatError("the file holds no layer")
+    rgb = _synthesise(container, layers.values(), model)
+    missing = tuple(index for index in range(container.header.n_layers) if index not in layers)
+    visible = [index for index in missing if (labels == index).any()]
+    if not visible:
+        return Decoded(rgb, None, missing)
+    return Decoded(rgb, _alpha(container, labels, list(layers)), missing)
+
+
+@torch.inference_mode()
+def extract_picture(container: Container, index: int, model: CodecModel) -> np.ndarray:
+    """One layer as pixels: uint8 [H, W, 4], alpha from its cells. Reads that layer's bytes alone.
+
+    Raises as `decode_picture` does, and UsageError if the layer is absent.
+    """
+    labels = _label_map(container, model)
+    layer = _decode_layer(container, labels, index, model)
+    rgb = _synthesise(container, [layer], model)
+    return np.dstack([rgb, _alpha(container, labels, [index])])
+
+
+def decode_symbols(container: Container, index: int, model: CodecModel) -> tuple[np.ndarray, np.ndarray]:
+    """The integers of one layer: z int32 [Z, h4, w4] and the residual int32 [M, h, w]. The same on every machine."""
+    cells = _label_map(container, model) == index
+    return _decode_symbols(container, cells, index, model)
+
+
+def _label_map(container: Container, model: CodecModel) -> np.ndarray:
+    header = container.header
+    if header.model != model.fingerprint:
+        raise UnsupportedError(f"the file needs model {header.model:08x}, not {model.fingerprint:08x}")
+    grid = (-(-header.height // CELL), -(-header.width // CELL))
+    return decode_label_map(header.mask, *grid, header.n_layers)
+
+
+def _decode_symbols(container: Container, cells: np.ndarray, index: int, model: CodecModel):
+    quality = container.header.layers[index].quality
+    data = container.read_layer(index)
+    return decode_layer(data, cells, quality, model.scale_map, model.hyper_index, model.tables)
+
+
+def _decode_layer(container: Container, labels: np.ndarray, index: int, model: CodecModel):
+    cells = labels == index
+    z, residual = _decode_symbols(container, cells, index, model)
+    return inference.decode_cells(model.network, z, residual, cells, container.header.layers[index].quality)
+
+
+def _synthesise(container: Container, layers, model: CodecModel) -> np.ndarray:
+    features, conditions = (sum(parts) for parts in zip(*layers, strict=True))
+    return inference.synthesise(model.network, features, conditions, container.header.height, container.header.width)
+
+
+def _alpha(container: Container, labels: np.ndarray, indices: list[int]) -> np.ndarray:
+    """Opacity of the union of layers, uint8 [H, W]."""
+    union = np.isin(labels, indices).astype(np.uint8)
+    return alpha_from_cells(union, 1, container.header.height, container.header.width)

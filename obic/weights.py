@@ -1,0 +1,132 @@
+"""The shipped weights: a manifest, files checked by hash, models loaded by fingerprint.
+
+A folder of weights holds `manifest.json` and the files it names. Searched in this order: the folder named by the
+environment variable OBIC_WEIGHTS, the one inside the installed package, the one beside it in a checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from obic.entropy.scale_map import ScaleMap
+from obic.entropy.tables import Tables
+from obic.errors import ObicError, UnsupportedError
+from obic.nn.model import CodecNetwork, Shape
+
+MANIFEST = "manifest.json"
+ENCODER = "encoder."  # prefix of the arrays that only an encoder needs
+NETWORK = "network."  # prefix of the float parameters of a decoder
+
+
+@dataclass(frozen=True)
+class CodecModel:
+    """A codec ready for work.
+
+    network: the float parts, on their device, without gradients. scale_map: z and quality -> table indices.
+    hyper_index: uint8 [100, Z], the table index of each channel of z at each quality. tables: symbol counts.
+    fingerprint: 32 bits that name all a decoder needs (`fingerprint_of`).
+    """
+
+    network: CodecNetwork
+    scale_map: ScaleMap
+    hyper_index: np.ndarray
+    tables: Tables
+    fingerprint: int
+
+
+def folders() -> list[Path]:
+    """The folders of weights that exist, in the order they are searched."""
+    package = Path(__file__).parent
+    places = [package / "_weights", package.parent / "weights"]
+    if os.environ.get("OBIC_WEIGHTS"):
+        places.insert(0, Path(os.environ["OBIC_WEIGHTS"]))
+    return [place for place in places if (place / MANIFEST).is_file()]
+
+
+def load_codec(fingerprint: int | None = None, *, device: str = "cpu", encoder: bool = False) -> CodecModel:
+    """The codec with that fingerprint, or the default one.
+
+    encoder: load the analysis transforms too. Raises UnsupportedError if no folder of weights has that fingerprint,
+    ObicError if the file is missing or is not the one the manifest names.
+    """
+    known = []
+    for folder in folders():
+        manifest = json.loads((folder / MANIFEST).read_text())
+        wanted = manifest["default_codec"] if fingerprint is None else f"{fingerprint:08x}"
+        for entry in manifest["codecs"]:
+            known.append(entry["fingerprint"])
+            if entry["fingerprint"] == wanted:
+                return codec_from_bytes(_read(folder, entry), Shape(**entry["shape"]), device=device, encoder=encoder)
+    if not known:
+        raise ObicError("no weights found: reinstall obic, or name their folder in OBIC_WEIGHTS")
+    raise UnsupportedError(
+        f"the file was made with model {fingerprint:08x}, this build has {', '.join(known)}: "
+        "decode it with the version of obic that wrote it, or name a folder with its weights in OBIC_WEIGHTS"
+    )
+
+
+def segmenter_bytes() -> bytes:
+    """The segmenter's file. Raises ObicError if there is none, or not the one the manifest names."""
+    for folder in folders():
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if "segmenter" in manifest:
+            return _read(folder, manifest["segmenter"])
+    raise ObicError("no segmenter found: reinstall obic, or give a mask with --mask")
+
+
+def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder: bool = False) -> CodecModel:
+    """A model from the bytes of a weights file (`obic.train.pack` writes them)."""
+    with np.load(io.BytesIO(data)) as archive:
+        names = [name for name in archive.files if encoder or not name.startswith(ENCODER)]
+        arrays = {name: archive[name] for name in names}
+    parameters = {
+        name.removeprefix(ENCODER).removeprefix(NETWORK): torch.from_numpy(array).to(device, torch.float32)
+        for name, array in arrays.items()
+        if name.startswith((ENCODER, NETWORK))
+    }
+    with torch.device("meta"):
+        network = CodecNetwork(shape)
+    network.scale_index = None  # its integers are in the scale map
+    if not encoder:
+        network.analysis = network.hyper_analysis = network.gain.log_gain = None
+    network.load_state_dict(parameters, assign=True)
+    network.requires_grad_(False).eval()
+    scale_map = ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]))
+    tables = Tables(arrays["tables"])
+    return CodecModel(network, scale_map, arrays["hyper_index"], tables, fingerprint_of(arrays, shape))
+
+
+def fingerprint_of(arrays: Mapping[str, np.ndarray], shape: Shape) -> int:
+    """32 bits over everything a faithful decoder uses: every array but the encoder's own, and the network's shape.
+
+    The first four bytes, big-endian, of SHA-256 over the shape as JSON with sorted keys, then for each array in order
+    of name: its name, dtype and shape as text, and its bytes in little-endian C order (spec 7).
+    """
+    digest = hashlib.sha256(json.dumps(shape.as_dict(), sort_keys=True).encode())
+    for name in sorted(arrays):
+        if not name.startswith(ENCODER):
+            array = np.ascontiguousarray(arrays[name])
+            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+    return int.from_bytes(digest.digest()[:4], "big")
+
+
+def _read(folder: Path, entry: Mapping) -> bytes:
+    path = folder / entry["file"]
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ObicError(f"the weights file {path} is missing: reinstall obic") from None
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise ObicError(f"the weights file {path} is damaged: its hash is not the manifest's; reinstall obic")
+    return data
