@@ -1,0 +1,48 @@
+"""Fixtures that several test files use."""
+
+import io
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from obic.cli.main import main
+from obic.container import mux
+
+
+class Result(NamedTuple):
+    """What one command line left behind."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture
+def obic(monkeypatch, tmp_path):
+    """Run a command line in this process, in an empty folder: obic("info", "x.obic", stdin=b"...") -> Result."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object, stdin: bytes = b"") -> Result:
+        out, err = io.BytesIO(), io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setattr(sys, "stdout", io.TextIOWrapper(out, write_through=True))
+            patch.setattr(sys, "stderr", io.TextIOWrapper(err, write_through=True))
+            code = main([str(arg) for arg in args])
+            return Result(code, out.getvalue(), err.getvalue().decode())
+
+    return run
+
+
+@pytest.fixture
+def small_file() -> bytes:
+    """A valid two-layer `.obic` whose sub-streams mean nothing: for what never looks inside them."""
+    return mux(
+        width=320,
+        height=240,
+        model=0x1234ABCD,
+        mask=b"mask",
+        qualities=(20, 60),
+        streams={0: b"background" * 3, 1: b"object" * 20},
+    )
