@@ -36,7 +36,7 @@ bench: $(READY) data ## rate and quality on the Kodak pictures, from real file s
 	$(BIN)/python -m obic.bench --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
-	$(BIN)/python -m obic.train --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)
 
 clean: ## remove what the targets made, except .venv and trained runs
 	rm -rf demo build dist *.egg-info .pytest_cache .hypothesis .ruff_cache

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 
-from obic.constants import MAX_LAYERS
 from obic.errors import FormatError, LimitError, UsageError
 
 MAX_PIXELS = 1 << 27  # of a picture read: 134 million, 400 MB as RGB; Pillow itself refuses from 179 million on
@@ -58,10 +57,11 @@ def write_picture(pixels: np.ndarray, format: str = "PNG") -> bytes:
     """The picture uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as a file of a format named as Pillow does.
 
     Lossless where the format allows it, high quality otherwise. Raises UsageError if the format cannot hold it:
-    transparency is never dropped silently.
+    transparency is never dropped silently. Colour that nobody can see (alpha 0) is written as black: it costs bytes.
     """
     if pixels.shape[2] == 4:
         check_alpha(format)
+        pixels = np.where(pixels[..., 3:] > 0, pixels, np.uint8(0))
     return _save(Image.fromarray(pixels), format)
 
 
@@ -72,15 +72,8 @@ def check_alpha(format: str) -> None:
 
 
 def write_mask(labels: np.ndarray) -> bytes:
-    """The label map uint8 [H, W] as a PNG that `read_mask` takes back.
-
-    One object is written as 0 and 255, several as their labels in a palette of distinct colours.
-    """
-    if labels.max(initial=0) <= 1:
-        return _save(Image.fromarray(labels * np.uint8(255)), "PNG")
-    image = Image.fromarray(labels).convert("P")
-    image.putpalette([channel for label in range(256) for channel in _label_colour(label)])
-    return _save(image, "PNG")
+    """The label map uint8 [H, W] as a PNG that `read_mask` takes back: 0 where it is 0, 255 on every object."""
+    return _save(Image.fromarray(np.where(labels > 0, np.uint8(255), np.uint8(0))), "PNG")
 
 
 def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]:
@@ -89,7 +82,7 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
     0 is the background and every other value a layer, numbered in ascending order. 255 is the object when it stands
     alone, and void (background) beside the VOC classes 1 to 20. Pictures with a palette give their palette indices.
 
-    Raises UsageError if the mask is of another size, in colour, or has too many values; FormatError if it is damaged.
+    Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
     image = _load(source, MAX_PIXELS, [])
     if image.size != (width, height):
@@ -97,17 +90,7 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
     values = _grey_values(image)
     if np.isin(values, VOC_CLASSES).any():
         values = np.where(values == VOID, 0, values)
-    return compact_labels(values)
-
-
-def compact_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Non-negative integers [H, W] as labels uint8 in 0..N-1 in ascending order, and N; 0 stays 0.
-
-    Raises UsageError above MAX_LAYERS layers.
-    """
-    present = np.union1d(values, [0])
-    if len(present) > MAX_LAYERS:
-        raise UsageError(f"the mask has {len(present)} different values; at most {MAX_LAYERS} layers are possible")
+    present = np.union1d(values, [0])  # 255 at most: with all of 1 to 20 there, 255 is void
     return np.searchsorted(present, values).astype(np.uint8), len(present)
 
 
@@ -229,14 +212,3 @@ def _save(image: Image.Image, format: str) -> bytes:
     except (OSError, ValueError) as error:  # a mode or a size that the format lacks
         raise UsageError(f"{format} cannot hold this picture: {error}") from error
     return buffer.getvalue()
-
-
-def _label_colour(label: int) -> tuple[int, int, int]:
-    """The colour of a label in PASCAL VOC's palette: its bits dealt out to red, green and blue, high bits first."""
-    red = green = blue = 0
-    for shift in range(7, -1, -1):
-        red |= (label & 1) << shift
-        green |= (label >> 1 & 1) << shift
-        blue |= (label >> 2 & 1) << shift
-        label >>= 3
-    return red, green, blue

@@ -47,8 +47,8 @@ def command(
     """Decode the whole picture.
 
     The format is PNG or what the suffix of OUT says. An existing OUT is replaced: mind that "obic decode photo.obic"
-    writes photo.png. With --damaged skip the exit code is 0 when at least one layer could be decoded, and standard
-    error names the others.
+    writes photo.png. Where a layer is missing the picture is transparent. With --damaged skip the exit code is 0 when
+    at least one layer could be decoded, and standard error names the others.
     """
     stage = Stages(verbose)
     with stage("open"):
@@ -66,6 +66,15 @@ def command(
     with stage("decode"):
         decoded = decode_picture(container, model, damaged=damaged)
     with stage("write"):
-        out.write(write_picture(decoded.rgb, format))
+        out.write(write_picture(_pixels(decoded), format))
     for index in decoded.missing:
-        say(f"note: layer {index} ({container.header.layer_names[index]}) is missing")
+        absent = container.header.layers[index].length is None
+        state = "not in this file" if absent else "damaged and left out"
+        say(f"note: layer {index} ({container.header.layer_names[index]}) is {state}")
+
+
+def _pixels(decoded):
+    """RGB, or RGBA where layers are missing."""
+    import numpy as np
+
+    return decoded.rgb if decoded.alpha is None else np.dstack([decoded.rgb, decoded.alpha])

@@ -22,6 +22,7 @@ from obic.cli.common import (
 from obic.errors import UsageError
 
 QUALITY = click.IntRange(1, 100)
+MANY_LAYERS = 21  # more than PASCAL VOC has classes
 
 EXAMPLES = """
 obic encode photo.png                               photo.obic at about 0.1 bpp
@@ -73,40 +74,38 @@ def command(
     if mask == source == STREAM:
         raise UsageError("the picture and the mask both want standard input; name a file for one")
     with stage("read"):
-        from obic.images import read_picture
-
-        picture = read_picture(read_input(source), background=background_color)
+        picture, labels, n_layers = _read(source, mask, background_color)
     for note in picture.notes:
         say(f"note: {note}")
-    with stage("segment"):
-        labels, n_layers = _layers(picture.rgb, mask, device)
     with stage("load"):
-        from obic.codec import DEFAULT_QUALITY, encode_picture, layer_qualities, load_model
+        from obic.codec import DEFAULT_QUALITY, encode_picture, layer_qualities, load_model, load_segmenter
 
         model = load_model(device, encoder=True)
-        chosen = layer_qualities(quality or DEFAULT_QUALITY, n_layers, object_quality, background_quality)
+        segment = load_segmenter(device) if mask == "auto" else None
+    if segment:
+        with stage("segment"):
+            labels, n_layers = (segment(picture.rgb) > 0).astype("uint8"), 2
+    if mask != "none" and not labels.any():
+        say("note: no object was found; the picture is coded as one layer")
+        labels, n_layers = None, 1
+    chosen = layer_qualities(quality or DEFAULT_QUALITY, n_layers, object_quality, background_quality)
     with stage("encode"):
         data = encode_picture(picture.rgb, labels, n_layers, qualities=chosen, model=model)
     out.write(data)
     _report(data, as_json, verbose)
 
 
-def _layers(rgb, mask: str, device: str):
-    """The label map uint8 [H, W], or None for one layer, and the number of layers."""
-    from obic.images import compact_labels, read_mask
+def _read(source: str, mask: str, background_color: str):
+    """The picture, and the label map and number of layers where --mask already says them."""
+    from obic.images import read_mask, read_picture
 
-    if mask == "none":
-        return None, 1
-    if mask == "auto":
-        from obic.codec import load_segmenter
-
-        labels, n_layers = compact_labels(load_segmenter(device)(rgb))
-    else:
-        labels, n_layers = read_mask(read_input(mask), *rgb.shape[:2])
-    if n_layers == 1:
-        say("note: no object was found; the picture is coded as one layer")
-        return None, 1
-    return labels, n_layers
+    picture = read_picture(read_input(source), background=background_color)
+    if mask in ("auto", "none"):
+        return picture, None, 1
+    labels, n_layers = read_mask(read_input(mask), *picture.rgb.shape[:2])
+    if n_layers > MANY_LAYERS:
+        say(f"note: the mask makes {n_layers} layers; cut soft edges to two values if they are not meant")
+    return picture, labels, n_layers
 
 
 def _report(data: bytes, as_json: bool, verbose: bool) -> None:
