@@ -36,9 +36,7 @@ class FormatError(ObicError):
     exit_code = 3
 
     def __init__(self, message: str, *, offset: int | None = None, section: str | None = None):
-        place = ", ".join(
-            part for part in (section, None if offset is None else f"byte {offset}") if part is not None
-        )
+        place = ", ".join(part for part in (section, None if offset is None else f"byte {offset}") if part is not None)
         super().__init__(f"{place}: {message}" if place else message)
         self.offset = offset
         self.section = section

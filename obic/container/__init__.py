@@ -6,7 +6,7 @@
 from obic.container.demux import Check, Container, open_container
 from obic.container.header import Header, LayerEntry, Limits, PartEntry, default_names
 from obic.container.mux import mux
-from obic.container.source import BytesSource, ByteSource, FileSource, PipeSource
+from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource
 
 __all__ = [
     "ByteSource",

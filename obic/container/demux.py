@@ -1,7 +1,7 @@
 """Room 1. A file in, its header and any one sub-stream out, reading no more than those ranges (spec 3 and 9)."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
@@ -29,6 +29,8 @@ from obic.errors import (
     TruncatedError,
     UsageError,
 )
+
+DEFAULT_LIMITS = Limits()
 
 
 class Check(NamedTuple):
@@ -122,9 +124,9 @@ class Container:
         checks = []
         for index in file_order(self.header.n_layers):
             if self.header.layers[index].length is not None:
-                checks.append(_check(f"layer {index}", index, lambda: self.read_layer(index)))
+                checks.append(_check(f"layer {index}", index, self.read_layer, index))
         for part in self.header.parts:
-            checks.append(_check(f"optional part {part.kind}", None, lambda: self.read_part(part.kind)))
+            checks.append(_check(f"optional part {part.kind}", None, self.read_part, part.kind))
         checks.append(_check("end", None, self.check_end))
         return checks
 
@@ -155,7 +157,8 @@ class Container:
 
 
 def open_container(
-    origin: bytes | str | os.PathLike | BinaryIO | ByteSource, limits: Limits = Limits()
+    origin: bytes | str | os.PathLike | BinaryIO | ByteSource,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Container:
     """Reads and checks the header of a file, and nothing behind it; a file cut off later still opens.
 
@@ -191,9 +194,9 @@ def _with_checksum(length: int) -> int:
     return length + checksum_size(length)
 
 
-def _check(section: str, index: int | None, read) -> Check:
+def _check(section: str, index: int | None, read: Callable, *arguments: int) -> Check:
     try:
-        read()
+        read(*arguments)
     except FormatError as error:
         return Check(section, index, error)
     return Check(section, index, None)

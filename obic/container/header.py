@@ -200,7 +200,7 @@ def _parts_from_listing(listing: list, n_layers: int) -> tuple[PartEntry, ...]:
     if type(listing) is not list or not listing or len(listing) % 2:
         raise HeaderError("the list of optional parts is not an array of pairs", section="header")
     parts = []
-    for kind, place in zip(listing[::2], listing[1::2]):
+    for kind, place in zip(listing[::2], listing[1::2], strict=True):
         _int(kind, 1, MAX_PART_KIND, "kind of an optional part")
         if parts and kind <= parts[-1].kind:
             raise HeaderError("optional parts are not in ascending order", section="header")

@@ -64,7 +64,7 @@ def as_source(origin: "bytes | str | os.PathLike | BinaryIO | ByteSource") -> By
     if isinstance(origin, (str, os.PathLike)):
         if os.path.isfile(origin):
             return _PathSource(origin)
-        origin = open(origin, "rb")  # a pipe, /dev/stdin, or an error that names the path
+        origin = open(origin, "rb")  # noqa: SIM115 - a pipe, /dev/stdin, or an error that names the path
     return FileSource(origin) if origin.seekable() else PipeSource(origin)
 
 

@@ -77,7 +77,9 @@ def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]
     sizes = np.bincount(rows, minlength=TABLE_ROWS)
     order = np.argsort(rows, kind="stable")[sizes[0] :]
     ends = np.cumsum(sizes[1:])
-    groups = [(row, slice(end - size, end)) for row, (size, end) in enumerate(zip(sizes[1:], ends), 1) if size]
+    groups = [
+        (row, slice(end - size, end)) for row, (size, end) in enumerate(zip(sizes[1:], ends, strict=True), 1) if size
+    ]
     return order, groups
 
 

@@ -54,13 +54,13 @@ def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int)
     return labels
 
 
-def walk_plane(free: Rows, visit: Callable[[int, int, int], int]) -> None:
-    """Goes through a binary plane in raster order and calls visit(y, x, context) -> bit for every free cell.
+def walk_plane(free: Rows, visit: Callable[[int, int, int], int]) -> Rows:
+    """Builds a binary plane in raster order from visit(y, x, context) -> bit, called for every free cell.
 
     The context has 10 bits, the highest first: row y - 2, x - 1 to x + 1; row y - 1, x - 2 to x + 2; row y,
     x - 2 and x - 1. Cells outside the grid and cells that are not free count as 0.
     """
-    width = len(free[0])
+    plane, width = [], len(free[0])
     above2 = above = [0] * (width + 2)
     for y, free_row in enumerate(free):
         row = [0] * (width + 2)
@@ -71,7 +71,9 @@ def walk_plane(free: Rows, visit: Callable[[int, int, int], int]) -> None:
             if free_row[x]:
                 row[x] = visit(y, x, far << 7 | near << 2 | left)
             left = (left << 1 | row[x]) & 3
+        plane.append(row[:width])
         above2, above = above, row
+    return plane
 
 
 @cache
@@ -88,15 +90,19 @@ def _write(mode: int, labels: np.ndarray, n_layers: int) -> bytes:
 
 
 def _write_coded(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
-    models = _context_models()
     for label in range(1, n_layers):
-        plane = (labels == label).astype(int).tolist()
+        unclaimed = (labels == 0) | (labels >= label)
+        _write_plane(encoder, (labels == label).astype(int).tolist(), unclaimed.tolist())
 
-        def visit(y: int, x: int, context: int) -> int:
-            encoder.encode_one(plane[y][x], models[context])
-            return plane[y][x]
 
-        walk_plane(((labels == 0) | (labels >= label)).tolist(), visit)
+def _write_plane(encoder: Encoder, plane: Rows, free: Rows) -> None:
+    models = _context_models()
+
+    def visit(y: int, x: int, context: int) -> int:
+        encoder.encode_one(plane[y][x], models[context])
+        return plane[y][x]
+
+    walk_plane(free, visit)
 
 
 def _read_coded(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
@@ -105,14 +111,8 @@ def _read_coded(decoder: Decoder, height: int, width: int, n_layers: int) -> np.
     models = _context_models()
     labels = np.zeros((height, width), np.uint8)
     for label in range(1, n_layers):
-
-        def visit(y: int, x: int, context: int) -> int:
-            bit = decoder.decode_one(models[context])
-            if bit:
-                labels[y, x] = label
-            return bit
-
-        walk_plane((labels == 0).tolist(), visit)
+        plane = walk_plane((labels == 0).tolist(), lambda y, x, context: decoder.decode_one(models[context]))
+        labels[np.array(plane, bool)] = label
     return labels
 
 
@@ -140,7 +140,7 @@ def _write_rectangle(encoder: Encoder, labels: np.ndarray, n_layers: int) -> Non
     rectangle = _rectangle(labels)
     if rectangle is None:
         raise FormatError("the label map's rectangle is empty", section="header")
-    for value, size in zip(rectangle, _rectangle_sizes(*labels.shape, n_layers)):
+    for value, size in zip(rectangle, _rectangle_sizes(*labels.shape, n_layers), strict=True):
         _write_number(encoder, value, size)
 
 

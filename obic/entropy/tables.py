@@ -28,7 +28,8 @@ class Tables:
         counts = np.array(self.counts, dtype=np.int32)
         if counts.shape != (TABLE_ROWS, TABLE_SYMBOLS):
             raise ValueError(f"tables have the shape {counts.shape}, not {(TABLE_ROWS, TABLE_SYMBOLS)}")
-        if not np.array_equal(counts, self.counts) or counts.min() < 1 or (counts.sum(1, dtype=np.int64) != TOTAL).any():
+        sums = counts.sum(1, dtype=np.int64)
+        if not np.array_equal(counts, self.counts) or counts.min() < 1 or (sums != TOTAL).any():
             raise ValueError("every row of the tables must hold counts >= 1 that sum to 2**24")
         counts.setflags(write=False)
         object.__setattr__(self, "counts", counts)
@@ -57,7 +58,7 @@ def tables_from_probabilities(probabilities: np.ndarray) -> np.ndarray:
     symbols = probabilities.shape[1]
     share = probabilities / probabilities.sum(1, keepdims=True) * (TOTAL - symbols)
     counts = np.floor(share).astype(np.int64)
-    for row, remainder in zip(counts, share - counts):
+    for row, remainder in zip(counts, share - counts, strict=True):
         row[np.argsort(-remainder, kind="stable")[: TOTAL - symbols - row.sum()]] += 1
     return (counts + 1).astype(np.int32)
 

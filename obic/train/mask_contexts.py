@@ -66,7 +66,8 @@ def main() -> None:
     table = np.clip(np.rint(256 * share), 1, 255).astype(np.uint8).tobytes()
     lines = "\n".join(table[start : start + 32].hex() for start in range(0, 1024, 32))
     OUTPUT.write_text(
-        '"""Room 2. The trained context table of the label map (spec, appendix B). Written by obic.train.mask_contexts.\n\n'
+        '"""Room 2. The trained context table of the label map (spec, appendix B).\n\n'
+        "Written by obic.train.mask_contexts. "
         'ONE_IN_256[context] / 256 is the probability that a cell belongs to the label.\n"""\n\n'
         f'ONE_IN_256 = bytes.fromhex("""\n{lines}\n""")\n'
     )
