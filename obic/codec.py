@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from obic.constants import CELL, MAX_QUALITY, MIN_QUALITY
+from obic.constants import MAX_QUALITY, MIN_QUALITY
 from obic.container import Container, mux
 from obic.entropy.layer import decode_layer, encode_layer
 from obic.errors import FormatError, UnsupportedError, UsageError
-from obic.masks import alpha_from_cells, decode_label_map, encode_label_map, grid_labels
+from obic.masks import alpha_from_cells, decode_label_map, encode_label_map, grid_labels, grid_size
 from obic.nn import inference
 from obic.weights import CodecModel, load_codec, segmenter_bytes
 
@@ -88,8 +88,7 @@ def encode_picture(
     do not fit together.
     """
     height, width = _check_picture(rgb, labels, n_layers, qualities)
-    grid = (-(-height // CELL), -(-width // CELL))
-    cells = np.zeros(grid, np.uint8) if labels is None else grid_labels(labels, n_layers)
+    cells = np.zeros(grid_size(height, width), np.uint8) if labels is None else grid_labels(labels, n_layers)
     features = inference.analyse(model.network, rgb)
     streams = {}
     for index, quality in enumerate(qualities):
@@ -179,8 +178,7 @@ def _label_map(container: Container, model: CodecModel) -> np.ndarray:
     header = container.header
     if header.model != model.fingerprint:
         raise UnsupportedError(f"the file needs model {header.model:08x}, not {model.fingerprint:08x}")
-    grid = (-(-header.height // CELL), -(-header.width // CELL))
-    return decode_label_map(header.mask, *grid, header.n_layers)
+    return decode_label_map(header.mask, *grid_size(header.height, header.width), header.n_layers)
 
 
 def _decode_symbols(container: Container, cells: np.ndarray, index: int, model: CodecModel):

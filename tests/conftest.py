@@ -1,7 +1,9 @@
 """Fixtures that several test files use."""
 
 import io
+import json
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -46,3 +48,26 @@ def small_file() -> bytes:
         qualities=(20, 60),
         streams={0: b"background" * 3, 1: b"object" * 20},
     )
+
+
+GOLDEN = Path(__file__).parent / "golden" / "v1"  # the tiny model of the golden files
+
+
+def _tiny(encoder: bool):
+    from obic import weights
+    from obic.nn.model import Shape
+
+    entry = json.loads((GOLDEN / weights.MANIFEST).read_text())["codecs"][0]
+    return weights.codec_from_bytes((GOLDEN / entry["file"]).read_bytes(), Shape(**entry["shape"]), encoder=encoder)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder():
+    """A tiny frozen codec, both ways. Shared: leave it as it is."""
+    return _tiny(encoder=True)
+
+
+@pytest.fixture
+def tiny_decoder():
+    """A tiny frozen codec of one's own, able to decode only."""
+    return _tiny(encoder=False)

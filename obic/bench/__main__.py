@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from obic import codec
-from obic.bench.codec import averages, at_rate, measure, read_folder, read_voc
+from obic.bench.codec import TestPicture, averages, at_rate, measure, read_folder, read_voc
 from obic.bench.metrics import decibels
 
 RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)
@@ -60,22 +60,28 @@ def times(curves: dict[str, dict[int, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def read_sets(data: Path | None, kodak: Path | None, voc: Path | None) -> dict[str, list[TestPicture]]:
+    kodak, voc = kodak or (data and data / "kodak"), voc or (data and data / "voc-eval.zip")
+    sets = {}
+    if kodak and kodak.is_dir():
+        sets["Kodak"] = read_folder(kodak)
+    if voc and voc.is_file():
+        sets["VOC 2012 val, 320x320"] = read_voc(voc)
+    return sets
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__)
-    parser.add_argument("--kodak", type=Path, help="folder with the Kodak pictures")
-    parser.add_argument("--voc", type=Path, help="zip of VOC 2012 validation pictures with their masks")
+    parser.add_argument("--data", type=Path, help="folder that holds kodak/ or voc-eval.zip, or both")
+    parser.add_argument("--kodak", type=Path, help="folder of pictures, instead of DATA/kodak")
+    parser.add_argument("--voc", type=Path, help="zip of pictures with masks, instead of DATA/voc-eval.zip")
     parser.add_argument("--quick", action="store_true", help="every fourth picture, every third quality")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for results.md and results.json")
     args = parser.parse_args()
-    if not (args.kodak or args.voc):
-        parser.error("give --kodak FOLDER or --voc ZIP")
-
-    sets = {}
-    if args.kodak:
-        sets["Kodak"] = read_folder(args.kodak)
-    if args.voc:
-        sets["VOC 2012 val, 320x320"] = read_voc(args.voc)
+    sets = read_sets(args.data, args.kodak, args.voc)
+    if not sets:
+        parser.error("no pictures: give --data FOLDER with kodak/ or voc-eval.zip, or --kodak, or --voc")
     qualities = sorted({*QUALITIES[:: 3 if args.quick else 1], codec.DEFAULT_QUALITY})
     model, segmenter = codec.load_model(args.device, encoder=True), codec.load_segmenter(args.device)
     curves, everything = {}, {}

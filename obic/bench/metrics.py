@@ -17,7 +17,8 @@ def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None) -> Tensor:
     """MS-SSIM (Wang et al. 2003: five scales, 11-tap Gaussian, valid windows, RGB channels averaged).
 
     a, b: [B, 3, H, W] in 0..1, sides at least 176. regions: [B, R, H, W] weights; every scale's map is then averaged
-    with them. Returns [B], or [B, R]. Differentiable.
+    with them, and a scale at which no window's centre lies in the region does not count. Returns [B], or [B, R].
+    Differentiable.
     """
     plain = regions is None
     if plain:
@@ -27,8 +28,9 @@ def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None) -> Tensor:
         luminance, contrast = _ssim_maps(a, b)
         similarity = contrast if number < len(SCALE_WEIGHTS) - 1 else luminance * contrast
         inner = regions[..., TAPS // 2 : -(TAPS // 2), TAPS // 2 : -(TAPS // 2)]
-        mean = (similarity.mean(1, keepdim=True) * inner).sum((2, 3)) / inner.sum((2, 3)).clamp_min(1e-6)
-        result = result * mean.clamp_min(1e-4) ** weight
+        total = inner.sum((2, 3))
+        mean = (similarity.mean(1, keepdim=True) * inner).sum((2, 3)) / total.clamp_min(1e-6)
+        result = result * torch.where(total > 0, mean.clamp_min(1e-4) ** weight, 1.0)
         a, b, regions = (F.avg_pool2d(x, 2, ceil_mode=False) for x in (a, b, regions))
     return result[:, 0] if plain else result
 

@@ -1,4 +1,4 @@
-"""Trains the codec network: `python -m obic.train.codec --data train-0.zip ... --minutes 60 --out runs/codec.pt`.
+"""Trains the codec network: `python -m obic.train --data train-0.zip ... --minutes 60 --out runs/codec.pt`.
 
 Loss (LearntOBIC, eq. 4, with the weights of the layers chosen by quality): the sum over layers of
 lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean squared error at
@@ -272,7 +272,7 @@ def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.train.codec", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.train", description=__doc__.split("\n")[0])
     parser.add_argument("--data", nargs="+", required=True, help="zips or folders of pictures, with or without masks")
     parser.add_argument("--minutes", type=float, default=60, help="time budget; the schedule fits into it")
     parser.add_argument("--out", type=Path, default=Path("runs/codec.pt"), help="checkpoint, saved as it goes")

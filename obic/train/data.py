@@ -32,18 +32,25 @@ def load_samples(paths: Iterable[str | Path], long_side: int | None = None, limi
     """All samples of the zips or folders, scaled down so that the long side is at most `long_side`.
 
     A zip holds NAME.webp and, where there is a mask, NAME.png of the same size, and perhaps index.csv (name, set,
-    width, height, mask, object_fraction; mask = its kind). A folder holds pictures, alone or with such masks.
+    width, height, mask, object_fraction; mask = its kind). A folder holds pictures, alone or with such masks, or zips
+    named train-*.zip.
     """
     samples: list[Sample] = []
-    for path in paths:
-        reader = _read_zip if str(path).endswith(".zip") else _read_folder
-        for sample in reader(Path(path), long_side):
+    for path in _expand(paths):
+        reader = _read_zip if path.suffix == ".zip" else _read_folder
+        for sample in reader(path, long_side):
             samples.append(sample)
             if limit and len(samples) >= limit:
                 return samples
     if not samples:
         raise FileNotFoundError(f"no pictures in {', '.join(map(str, paths))}")
     return samples
+
+
+def _expand(paths: Iterable[str | Path]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        zips = sorted(path.glob("train-*.zip")) if path.is_dir() else []
+        yield from zips or [path]
 
 
 def _read_zip(path: Path, long_side: int | None) -> Iterator[Sample]:

@@ -1,0 +1,106 @@
+"""Makes a new set of golden files: `python tests/golden/make.py v2`. It never touches a set that is there.
+
+A set is a folder of weights with one tiny model, trained for a moment on the example pictures, files made with it,
+`expected.json` with the hash of each file's symbols, and the decoded pictures.
+"""
+
+import hashlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from obic import codec
+from obic.container import open_container
+from obic.nn.model import CodecNetwork, Shape
+from obic.train.codec import Batches, train
+from obic.train.data import load_samples
+from obic.train.pack import pack, write
+from obic.weights import CodecModel
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parent.parent / "examples"
+TINY = Shape(
+    fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32,
+    context_blocks=1, levels=4,
+)  # fmt: skip
+
+
+def symbols_hash(data: bytes, model: CodecModel) -> str:
+    """SHA-256 over the integers of every layer the file has, by index: z, then r, little-endian int32, C order."""
+    container, digest = open_container(data), hashlib.sha256()
+    for entry in container.header.layers:
+        if entry.length is not None:
+            for integers in codec.decode_symbols(container, entry.index, model):
+                digest.update(np.ascontiguousarray(integers, "<i4").tobytes())
+    return digest.hexdigest()
+
+
+def decoded_png(data: bytes, model: CodecModel) -> bytes:
+    decoded = codec.decode_picture(open_container(data), model)
+    planes = decoded.rgb if decoded.alpha is None else np.dstack([decoded.rgb, decoded.alpha])
+    buffer = io.BytesIO()
+    Image.fromarray(planes).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def tiny_model(folder: Path, minutes: float) -> CodecModel:
+    torch.manual_seed(1)
+    samples = load_samples([EXAMPLES], long_side=400)
+    checkpoint = folder / "tiny.pt"
+    train(CodecNetwork(TINY), Batches(samples, 256, 2, "cpu", 1), minutes, checkpoint, muon_lr=0.005, adam_lr=0.002)
+    data, model, sizes = pack(checkpoint, Batches(samples, 256, 1, "cpu", 2), 40)
+    checkpoint.unlink()
+    name = f"{model.fingerprint:08x}"
+    write(folder, data, {
+        "fingerprint": name, "file": f"codec-{name}.npz", "sha256": hashlib.sha256(data).hexdigest(),
+        "shape": TINY.as_dict(), "parameters": sizes, "training": {"on": "the example pictures, for tests alone"},
+    })  # fmt: skip
+    return model
+
+
+def files(model: CodecModel) -> dict[str, bytes]:
+    """Small files of every kind the format has."""
+    picture = np.asarray(Image.open(EXAMPLES / "astronaut.png").convert("RGB").resize((128, 128)))
+    y, x = np.mgrid[:128, :128]
+    disc = (np.hypot(y - 60, x - 60) < 36).astype(np.uint8)
+    quarters = ((y > 64) * 2 + (x > 50) + 1).astype(np.uint8) * (np.hypot(y - 64, x - 64) < 56)
+
+    def encode(labels, n_layers, qualities, window=np.s_[:, :]):
+        labels = None if labels is None else labels[window]
+        return codec.encode_picture(picture[window], labels, n_layers, qualities=qualities, model=model)
+
+    two = encode(disc, 2, (20, 70))
+    return {
+        "one-layer": encode(None, 1, (50,)),
+        "two-layers": two,
+        "five-layers": encode(quarters, 5, (10, 90, 30, 60, 45)),
+        "empty-object": encode(disc * 0, 2, (40, 80)),
+        "object-everywhere": encode(disc * 0 + 1, 2, (40, 80)),
+        "object-alone": open_container(two).subset([1]),
+        "highest-quality": encode(disc, 2, (100, 100)),
+        "lowest-quality": encode(disc, 2, (1, 1)),
+        "odd-size": encode(disc, 2, (50, 50), np.s_[:37, 20:73]),
+        "one-pixel": encode(None, 1, (50,), np.s_[:1, :1]),
+        "one-row": encode(disc, 2, (50, 60), np.s_[60:61, :100]),
+    }
+
+
+def main() -> None:
+    folder = HERE / sys.argv[1]
+    folder.mkdir()  # fails if the set is there: golden files are never made again
+    model = tiny_model(folder, minutes=2.0)
+    expected = {}
+    for name, data in files(model).items():
+        (folder / f"{name}.obic").write_bytes(data)
+        (folder / f"{name}.png").write_bytes(decoded_png(data, model))
+        expected[name] = symbols_hash(data, model)
+    (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

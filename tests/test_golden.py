@@ -1,0 +1,35 @@
+"""Files made by earlier versions decode for ever: symbols exactly, pixels within a tolerance."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from golden.make import decoded_png, symbols_hash
+from obic import codec
+
+SETS = sorted(path.parent for path in Path(__file__).parent.glob("golden/v*/expected.json"))
+FILES = [(folder, name) for folder in SETS for name in json.loads((folder / "expected.json").read_text())]
+
+
+def test_every_file_is_listed_and_every_listed_file_is_there():
+    assert SETS
+    for folder in SETS:
+        listed = {name for where, name in FILES if where == folder}
+        assert {path.stem for path in folder.glob("*.obic")} == listed
+        assert {path.stem for path in folder.glob("*.png")} == listed
+
+
+@pytest.mark.parametrize(("folder", "name"), FILES, ids=lambda value: getattr(value, "name", value))
+def test_decodes_for_ever(folder, name, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(folder))
+    data = (folder / f"{name}.obic").read_bytes()
+    model = codec.load_model("cpu", encoder=False)
+    assert symbols_hash(data, model) == json.loads((folder / "expected.json").read_text())[name]
+    expected = np.asarray(Image.open(folder / f"{name}.png")).astype(int)
+    decoded = np.asarray(Image.open(io.BytesIO(decoded_png(data, model)))).astype(int)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded - expected).max() <= 2

@@ -1,0 +1,205 @@
+"""The network's own rules: what each part may see, and that the training path does what coding does."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from obic.bench.metrics import ms_ssim
+from obic.nn import inference
+from obic.nn.context import PASSES, pass_masks
+from obic.nn.gain import interpolate
+from obic.nn.hyperprior import index_to_scale, log_scale_to_index
+from obic.nn.model import CodecNetwork, Shape
+from obic.train.codec import Batches, code_layers, distortion_weight, gaussian_bits, rows_of, training_loss
+from obic.train.data import Sample, load_samples
+from obic.train.optim import Optimisers, orthogonalise
+from obic.train.pack import codec_arrays, fitted_tables
+from obic.weights import fingerprint_of
+
+TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
+
+
+@pytest.fixture
+def network() -> CodecNetwork:
+    torch.manual_seed(0)
+    return CodecNetwork(TINY)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 4), (8, 7)])
+def test_every_element_is_coded_in_exactly_one_pass(height, width):
+    masks = pass_masks(16, height, width)
+    assert masks.shape == (PASSES, 16, height, width)
+    assert (masks.sum(0) == 1).all()
+    if height % 2 == 0 and width % 2 == 0:
+        assert (masks.sum((1, 2, 3)) == 16 * height * width // 4).all()
+
+
+def test_interpolation_hits_the_levels_and_lies_between():
+    table = torch.tensor([[0.0, 4.0], [2.0, 0.0], [6.0, 8.0]])
+    levels = torch.tensor([0.0, 1.0, 2.0, 0.5, 1.25])
+    expected = torch.tensor([[0.0, 4.0], [2.0, 0.0], [6.0, 8.0], [1.0, 2.0], [3.0, 2.0]])
+    assert torch.allclose(interpolate(table, levels), expected)
+
+
+def test_scale_and_index_are_inverse():
+    index = torch.linspace(1, 63, 100)
+    assert torch.allclose(log_scale_to_index(index_to_scale(index).log()), index, atol=1e-4)
+    assert index_to_scale(torch.tensor(1.0)).item() == pytest.approx(0.11)
+    assert index_to_scale(torch.tensor(63.0)).item() == pytest.approx(32)
+
+
+def test_the_transforms_are_local(network):
+    """A change far away changes nothing here: pictures can be coded in bands."""
+    first = np.random.default_rng(0).integers(0, 256, (512, 64, 3), np.uint8)
+    second = first.copy()
+    second[400:] = 0
+    with torch.inference_mode():
+        a, b = inference.analyse(network, first), inference.analyse(network, second)
+    assert torch.equal(a[:, :, :16], b[:, :, :16]) and not torch.equal(a, b)
+
+
+def test_the_context_sees_the_layer_alone(network):
+    """Two layers side by side: features of one change nothing in the other."""
+    torch.manual_seed(0)
+    features = torch.randn(1, 16, 8, 8) * 5
+    changed = features.clone()
+    changed[..., 4:] += 7
+    cells = torch.zeros(1, 1, 8, 8)
+    cells[..., :4] = 1
+    quality = torch.tensor([50.0])
+    with torch.no_grad():
+        a = code_layers(network, features, cells, quality, noisy=False)[0]
+        b = code_layers(network, changed, cells, quality, noisy=False)[0]
+    assert torch.equal(a, b) and (a[..., 4:] == 0).all() and a.any()
+
+
+def test_training_path_and_inference_agree(tiny_encoder):
+    """The features a trainer sees after rounding are those a decoder gets."""
+    network = tiny_encoder.network
+    rgb = np.random.default_rng(0).integers(0, 256, (96, 80, 3), np.uint8)
+    cells = np.ones((6, 5), bool)
+    cells[:2, :2] = False
+    with torch.inference_mode():
+        features = inference.analyse(network, rgb)
+        z, residual = inference.encode_cells(
+            network, features, cells, 70, tiny_encoder.hyper_index[69], lambda z: tiny_encoder.scale_map.index(z, 70)
+        )
+        decoded, conditions = inference.decode_cells(network, z, residual, cells, 70)
+    again = network.gain.inverse(torch.tensor([3.0 * 69 / 99]))
+    assert torch.isfinite(decoded).all() and (decoded[..., :2, :2] == 0).all()
+    assert conditions[0, 0].bool().numpy().tolist() == cells.tolist()
+    assert again.shape == (1, 16, 1, 1)
+
+
+def test_gaussian_bits():
+    assert gaussian_bits(torch.tensor(0.0), torch.tensor(0.05)).item() == pytest.approx(0, abs=1e-4)
+    whole = 2 ** -gaussian_bits(torch.arange(-30.0, 31), torch.tensor(3.0))
+    assert whole.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_distortion_weight_rises_with_quality():
+    weights = distortion_weight(torch.tensor([1.0, 50.5, 100.0]))
+    assert weights[0].item() == pytest.approx(0.2) and weights[2].item() == pytest.approx(20, rel=1e-4)
+    assert weights[1].item() == pytest.approx(2, rel=1e-4)
+
+
+def test_ms_ssim():
+    torch.manual_seed(0)
+    a = torch.rand(2, 3, 192, 200)
+    b = (a + 0.1 * torch.randn_like(a)).clamp(0, 1)
+    assert torch.allclose(ms_ssim(a, a), torch.ones(2))
+    both = ms_ssim(a, b)
+    assert (both < 0.99).all() and torch.allclose(both, ms_ssim(b, a))
+    assert torch.allclose(ms_ssim(a, b, torch.ones(2, 1, 192, 200))[:, 0], both, atol=1e-5)
+    half = a.clone()
+    half[..., 100:] = b[..., 100:]
+    left = torch.zeros(2, 1, 192, 200)
+    left[..., :60] = 1
+    assert ms_ssim(a, half, left).min() > 0.98 > ms_ssim(a, half).max()
+
+
+def test_rows_of_labels():
+    labels = torch.zeros(3, 4, 4)
+    labels[1, :2] = 1
+    labels[2] = 1
+    pictures, cells = rows_of(labels)
+    assert pictures.tolist() == [0, 1, 1, 2]
+    assert torch.equal(torch.zeros(3, 4, 4).index_add(0, pictures, cells[:, 0]), torch.ones(3, 4, 4))
+
+
+def test_orthogonalise():
+    torch.manual_seed(0)
+    for shape in ((2, 40, 20), (2, 20, 40)):
+        result = orthogonalise(torch.randn(shape)).double()
+        assert torch.linalg.svdvals(result).max() < 1.3 and torch.linalg.svdvals(result).min() > 0.5
+
+
+def test_a_few_steps_of_training_lower_the_loss(network):
+    y, x = np.mgrid[:300, :280]
+    rgb = np.dstack([np.sin(x / 20) * 100 + 120, y / 300 * 255, np.cos(y / 30) * 100 + 120]).astype(np.uint8)
+    mask = (np.hypot(y - 150, x - 140) < 80).astype(np.uint8)
+    batches = Batches([Sample("a", rgb, mask)], 192, 2, "cpu", seed=0)
+    optimisers, losses = Optimisers(network, 0.005, 0.002, warmup=2), []
+    for _ in range(30):
+        loss, *_ = training_loss(network, *batches.draw(), 0.0, batches.random)
+        loss.backward()
+        optimisers.step(0.0)
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    loss, *_ = training_loss(network, *batches.draw(), 0.5, random.Random(0))
+    loss.backward()
+    missing = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert missing == []
+
+
+def test_the_integer_map_is_the_trained_one(network):
+    from obic.entropy.scale_map import ScaleMap
+    from obic.entropy.tables import gaussian_tables
+
+    arrays = codec_arrays(network, gaussian_tables())
+    scale_map = ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]))
+    z = np.random.default_rng(0).integers(-9, 10, (8, 3, 2)).astype(np.int32)
+    level = torch.tensor([(40 - 1) * 7 / 99])
+    with torch.no_grad():
+        exact = network.scale_index(torch.from_numpy(z).float()[None], level)[0].numpy()
+    assert np.abs(scale_map.index(z, 40) - np.clip(np.floor(exact), 0, 63)).mean() < 0.03
+
+
+def test_fitted_tables_follow_what_was_counted():
+    counts = np.zeros((64, 130))
+    counts[20, 64], counts[20, 65] = 900_000, 100_000
+    rows = fitted_tables(counts).counts
+    assert rows[20, 64] / 2**24 == pytest.approx(0.9, abs=0.01)
+    assert rows[20, 63] == pytest.approx(rows[20, 65], rel=1e-3)
+    assert rows[30, 64] < rows[10, 64]
+
+
+def test_fingerprint_covers_all_a_decoder_uses_and_nothing_else(network):
+    from obic.entropy.tables import gaussian_tables
+
+    arrays = codec_arrays(network, gaussian_tables())
+    first = fingerprint_of(arrays, TINY)
+    for name in arrays:
+        changed = dict(arrays)
+        changed[name] = arrays[name] + np.ones((), arrays[name].dtype)
+        assert (fingerprint_of(changed, TINY) == first) == name.startswith("encoder."), name
+
+
+def test_samples_from_a_folder(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (80, 60), (200, 0, 0)).save(tmp_path / "a.webp")
+    Image.new("L", (80, 60), 15).save(tmp_path / "a.png")
+    Image.new("RGB", (50, 40)).save(tmp_path / "b.jpg")
+    samples = load_samples([tmp_path], long_side=40)
+    assert [(s.name, s.rgb.shape, s.mask is None) for s in samples] == [("a", (30, 40, 3), False), ("b", (32, 40, 3), True)]
+    assert samples[0].mask.max() == 15
+    with pytest.raises(FileNotFoundError):
+        load_samples([_empty(tmp_path)])
+
+
+def _empty(folder):
+    (folder / "empty").mkdir()
+    return folder / "empty"
