@@ -20,6 +20,7 @@ setup: $(READY) ## make .venv with everything in it
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "obic needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'setting up .venv (PyTorch is a large download) ...'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
