@@ -29,7 +29,7 @@ from obic.constants import (
     SIGNATURE,
     VERSION,
 )
-from obic.errors import FormatError, HeaderError, LimitError, UnsupportedError
+from obic.errors import HeaderError, LimitError, UnsupportedError
 
 FIXED_FIELDS = 5  # version, width, height, model, mask
 
@@ -241,4 +241,4 @@ def length_prefix(first: int) -> int:
     try:
         return {0xCC: 1, 0xCD: 2, 0xCE: 4}[first]
     except KeyError:
-        raise FormatError("the header's length is not valid", offset=len(SIGNATURE)) from None
+        raise HeaderError("the header's length is not valid", offset=len(SIGNATURE)) from None

@@ -76,11 +76,8 @@ def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]
     """The positions with a row above 0, by row and then in order; and each row's slice of them."""
     sizes = np.bincount(rows, minlength=TABLE_ROWS)
     order = np.argsort(rows, kind="stable")[sizes[0] :]
-    ends = np.cumsum(sizes[1:])
-    groups = [
-        (row, slice(end - size, end)) for row, (size, end) in enumerate(zip(sizes[1:], ends, strict=True), 1) if size
-    ]
-    return order, groups
+    ends = np.cumsum(sizes) - sizes[0]
+    return order, [(row, slice(ends[row] - sizes[row], ends[row])) for row in np.flatnonzero(sizes) if row > 0]
 
 
 def _encode_values(encoder: Encoder, values: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
