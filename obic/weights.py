@@ -20,6 +20,7 @@ import torch
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import Tables
 from obic.errors import ObicError, UnsupportedError
+from obic.nn.blank import blank
 from obic.nn.model import CodecNetwork, Shape
 
 MANIFEST = "manifest.json"
@@ -89,11 +90,11 @@ def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder:
         names = [name for name in archive.files if encoder or not name.startswith(ENCODER)]
         arrays = {name: archive[name] for name in names}
     parameters = {
-        name.removeprefix(ENCODER).removeprefix(NETWORK): torch.from_numpy(array).to(device, torch.float32)
+        name.removeprefix(ENCODER).removeprefix(NETWORK): torch.from_numpy(array.astype(np.float32)).to(device)
         for name, array in arrays.items()
         if name.startswith((ENCODER, NETWORK))
     }
-    with torch.device("meta"):
+    with blank():
         network = CodecNetwork(shape)
     network.scale_index = None  # its integers are in the scale map
     if not encoder:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from obic.nn.blank import blank
 from obic.segment.deeplab import DeepLab
 
 SMALLEST_SIDE = 32  # of the picture as the network sees it: two cells of the coarse map
@@ -84,7 +85,7 @@ def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> d
 
 def unpack(arrays: dict[str, np.ndarray]) -> DeepLabSegmenter:
     """The inverse of `pack`, on the CPU. Raises KeyError or RuntimeError when arrays are missing or do not fit."""
-    with torch.device("meta"):  # no random start for weights about to be replaced
+    with blank():
         network = fold_norms(DeepLab(str(arrays["backbone"])))
     state = {}
     for name, module in network.named_modules():
