@@ -1,6 +1,7 @@
 """Room 3. Pictures and masks of any kind in, RGB and label maps out, and pictures written. Pillow is used here only."""
 
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -22,6 +23,8 @@ SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is k
 }
 
 Source = bytes | str | os.PathLike
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
 
 
 class Picture(NamedTuple):

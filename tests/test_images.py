@@ -1,7 +1,10 @@
 """Every kind of picture comes in as upright 8-bit sRGB, and what cannot is refused by name."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -229,6 +232,35 @@ def test_truncated_pictures_are_damaged_files():
         for length in (0, 1, 10, len(data) // 2, len(data) * 3 // 4):
             with pytest.raises(FormatError):
                 read_picture(data[:length])
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "QOI"])
+def test_damage_gives_a_picture_or_an_error_of_ours(format):
+    data = file_of(ramp(12, 15), format)
+    random = np.random.default_rng(7)
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        for position in random.integers(len(data), size=3):
+            damaged[position] = random.integers(256)
+        try:
+            assert read_picture(bytes(damaged), max_pixels=1 << 20).rgb.dtype == np.uint8
+        except (FormatError, LimitError):
+            refused += 1
+    assert refused > 0
+
+
+def test_pillow_says_nothing_beside_our_errors():
+    data = bytearray(file_of(ramp(), "TIFF"))
+    directory = struct.unpack_from("<I", data, 4)[0]
+    for entry in range(directory + 2, len(data) - 12, 12):
+        if struct.unpack_from("<H", data, entry)[0] == 277:  # samples per pixel
+            struct.pack_into("<H", data, entry + 8, 2048)
+    command = [sys.executable, "-m", "obic", "encode", "-", "-o", os.devnull]  # a process: pytest takes the log
+    done = subprocess.run(command, input=bytes(data), capture_output=True, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"obic: damaged picture")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_what_is_no_picture():
