@@ -16,7 +16,15 @@ from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
-from obic.train.codec import Batches, code_layers, distortion_weight, gaussian_bits, rows_of, training_loss
+from obic.train.codec import (
+    Batches,
+    code_layers,
+    distortion_weight,
+    gaussian_bits,
+    new_network,
+    rows_of,
+    training_loss,
+)
 from obic.train.data import Sample, load_samples
 from obic.train.optim import Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes, fitted_tables
@@ -28,7 +36,7 @@ TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hype
 @pytest.fixture
 def network() -> CodecNetwork:
     torch.manual_seed(0)
-    return CodecNetwork(TINY)
+    return new_network(TINY)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 4), (8, 7)])

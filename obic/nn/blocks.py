@@ -23,8 +23,10 @@ class Block(nn.Module):
         self.mix_out = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Conv2d(channels, 2 * channels, 1)
         self.gate_out = nn.Conv2d(channels, channels, 1)
+
+    def start(self) -> None:
         for conv in (self.mix_out, self.gate_out):  # residual branches start small
-            nn.init.normal_(conv.weight, std=0.02 / channels**0.5)
+            nn.init.normal_(conv.weight, std=0.02 / conv.in_channels**0.5)
             nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:

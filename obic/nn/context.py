@@ -37,9 +37,11 @@ class Context(nn.Module):
         self.trunk = blocks(shape.context, shape.context_blocks)
         self.exits = nn.ModuleList(
             nn.Sequential(Block(shape.context), nn.Conv2d(shape.context, 2 * shape.latent, 1)) for _ in range(PASSES))
-        for exit_ in self.exits:
-            nn.init.normal_(exit_[1].weight, std=0.01 / shape.context**0.5)
-            nn.init.zeros_(exit_[1].bias)
+
+    def start(self) -> None:
+        for _, last in self.exits:  # mean 0 and step 1
+            nn.init.normal_(last.weight, std=0.01 / last.in_channels**0.5)
+            nn.init.zeros_(last.bias)
 
     def parameters_of_pass(self, number: int, decoded: Tensor, hyper: Tensor, conditions: Tensor):
         x = self.entries[number](torch.cat([decoded, hyper, conditions], 1))

@@ -12,9 +12,14 @@ class Gain(nn.Module):
 
     def __init__(self, channels: int, levels: int):
         super().__init__()
-        start = torch.linspace(-1.2, 1.2, levels)[:, None].expand(levels, channels)
-        self.log_gain = nn.Parameter(start.clone())
-        self.log_inverse = nn.Parameter(-start.clone())
+        self.log_gain = nn.Parameter(torch.empty(levels, channels))
+        self.log_inverse = nn.Parameter(torch.empty(levels, channels))
+
+    @torch.no_grad()
+    def start(self) -> None:
+        spread = torch.linspace(-1.2, 1.2, len(self.log_gain))[:, None]
+        self.log_gain.copy_(spread.expand_as(self.log_gain))
+        self.log_inverse.copy_(-self.log_gain)
 
     def forward(self, level: Tensor) -> Tensor:
         """level: float [B] in 0..levels-1 -> gains [B, M, 1, 1]."""

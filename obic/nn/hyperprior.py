@@ -52,9 +52,15 @@ class ScaleIndex(nn.Module):
 
     def __init__(self, shape):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(shape.latent * HYPER**2, shape.hyper) * 0.01)
-        self.bias = nn.Parameter(torch.linspace(-1.2, 0.0, shape.levels)[:, None].repeat(1, shape.latent))
-        self.hyper_bias = nn.Parameter(torch.zeros(shape.levels, shape.hyper))
+        self.weight = nn.Parameter(torch.empty(shape.latent * HYPER**2, shape.hyper))
+        self.bias = nn.Parameter(torch.empty(shape.levels, shape.latent))
+        self.hyper_bias = nn.Parameter(torch.empty(shape.levels, shape.hyper))
+
+    @torch.no_grad()
+    def start(self) -> None:
+        nn.init.normal_(self.weight, std=0.01)
+        self.bias.copy_(torch.linspace(-1.2, 0.0, len(self.bias))[:, None].expand_as(self.bias))
+        nn.init.zeros_(self.hyper_bias)
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
         """z: [B, Z, h, w], level: [B] -> index of each residual [B, M, 4h, 4w], unclipped."""

@@ -79,10 +79,15 @@ class CodecNetwork(nn.Module):
         self.hyper_synthesis = HyperSynthesis(shape)
         self.context = Context(shape)
         self.synthesis = Synthesis(shape)
-        self._start_near_identity()
 
-    def _start_near_identity(self) -> None:
-        """Orthogonal steps between grids: the untrained transforms already keep a signal's energy."""
+    def start(self) -> None:
+        """Start values for training from scratch; a network that loads its weights needs none.
+
+        Steps between grids are orthogonal: the untrained transforms already keep a signal's energy.
+        """
+        for module in self.modules():
+            if module is not self and hasattr(module, "start"):
+                module.start()
         for module in (*self.analysis.modules(), *self.synthesis.modules()):
             if isinstance(module, (Down, Up)):
                 nn.init.orthogonal_(module.conv.weight)

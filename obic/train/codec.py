@@ -220,6 +220,12 @@ def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]
     return results
 
 
+def new_network(shape: Shape = Shape()) -> CodecNetwork:
+    network = CodecNetwork(shape)
+    network.start()
+    return network
+
+
 def load_checkpoint(path: str | Path) -> CodecNetwork:
     checkpoint = torch.load(path, weights_only=True)
     network = CodecNetwork(Shape(**checkpoint["shape"]))
@@ -290,7 +296,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    network = load_checkpoint(args.init) if args.init else CodecNetwork()
+    network = load_checkpoint(args.init) if args.init else new_network()
     samples = load_samples(args.data, limit=args.limit)
     count = sum(p.numel() for p in network.parameters())
     print(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters", file=sys.stderr, flush=True)

@@ -16,8 +16,8 @@ from PIL import Image
 
 from obic import codec
 from obic.container import open_container
-from obic.nn.model import CodecNetwork, Shape
-from obic.train.codec import Batches, train
+from obic.nn.model import Shape
+from obic.train.codec import Batches, new_network, train
 from obic.train.data import load_samples
 from obic.train.pack import pack, write
 from obic.weights import CodecModel
@@ -52,7 +52,7 @@ def tiny_model(folder: Path, minutes: float) -> CodecModel:
     torch.manual_seed(1)
     samples = load_samples([EXAMPLES], long_side=400)
     checkpoint = folder / "tiny.pt"
-    train(CodecNetwork(TINY), Batches(samples, 256, 2, "cpu", 1), minutes, checkpoint, muon_lr=0.005, adam_lr=0.002)
+    train(new_network(TINY), Batches(samples, 256, 2, "cpu", 1), minutes, checkpoint, muon_lr=0.005, adam_lr=0.002)
     data, model, sizes = pack(checkpoint, Batches(samples, 256, 1, "cpu", 2), 40)
     checkpoint.unlink()
     name = f"{model.fingerprint:08x}"
