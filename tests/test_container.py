@@ -4,11 +4,11 @@ import contextlib
 import io
 
 import msgpack
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from obic import constants
 from obic.container import BytesSource, Limits, PipeSource, default_names, mux, open_container
 from obic.container.header import checksum

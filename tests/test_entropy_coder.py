@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from obic.entropy import Tables, default_scales, gaussian_probabilities, gaussian_tables, tables_from_probabilities
 from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.errors import FormatError

@@ -1,11 +1,11 @@
 """The sub-stream of a layer: round trips, the oracle, and damage."""
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from obic.entropy import ScaleMap, decode_layer, encode_layer, gaussian_tables, hyper_cells
 from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.entropy.layer import _decode_values

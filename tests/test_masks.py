@@ -1,11 +1,11 @@
 """Label maps: to bytes and back, from pixels to cells, from cells to alpha."""
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from obic.entropy import mask_coder
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError, UsageError
