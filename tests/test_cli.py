@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from obic import __version__
 from obic.cli.main import COMMANDS
 from obic.container import mux, open_container
 from obic.container.header import checksum
@@ -49,7 +50,7 @@ def test_every_command_has_help_with_examples(obic, command):
 
 
 def test_version(obic):
-    assert obic("--version").out == b"obic 0.1.0\n"
+    assert obic("--version").out == f"obic {__version__}\n".encode()
 
 
 def test_no_arguments_show_the_help_as_a_usage_error(obic):
@@ -124,6 +125,14 @@ def test_info_for_people(obic, photo):
     text = obic("info", photo).out.decode()
     assert text.startswith("320x240 pixels, ")
     assert "  1 object               120 bytes  quality 60\n" in text
+
+
+def test_layer_names_that_the_terminal_cannot_show(tmp_path):
+    data = mux(width=9, height=9, model=1, mask=None, qualities=(1,), streams={0: b"x"}, names=("Łódź",))
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*OBIC, "info", "-"], input=data, capture_output=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u0141\\xf3d\\u017a" in done.stdout
 
 
 def test_info_needs_no_more_than_the_header(obic, small_file):

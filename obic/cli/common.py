@@ -33,7 +33,9 @@ def say(message: str) -> None:
 
 def print_text(text: str) -> None:
     """Text on standard output. Raises ObicError if that is closed, OSError if it is full or broken."""
-    click.echo(text, file=_standard(sys.stdout, "output"))
+    stream = _standard(sys.stdout, "output")
+    text = text.encode(stream.encoding, "backslashreplace").decode(stream.encoding)  # names of layers are any text
+    click.echo(text, file=stream)
 
 
 # --- input ------------------------------------------------------------------------------------------------------------
