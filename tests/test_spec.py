@@ -12,7 +12,7 @@ import oracle
 from obic import constants, errors
 from obic.container import Limits, mux, open_container
 from obic.container.header import checksum
-from obic.entropy import ScaleMap, decode_layer, encode_layer, gaussian_tables
+from obic.entropy import ScaleMap, Tables, decode_layer, encode_layer, gaussian_tables
 from obic.entropy.coder import Encoder, model, uniform
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.masks import decode_label_map, encode_label_map
@@ -194,3 +194,31 @@ def test_errors(row, tmp_path, monkeypatch):
 
 def test_every_condition_is_in_the_table():
     assert {row[0] for row in table("11 Errors")} == {*CONDITIONS, "model"}
+
+
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("*/*.obic"))
+
+
+def test_there_are_golden_files():
+    assert GOLDEN
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
+    """To the same integers as the real one, from the model's arrays as section 7 names them."""
+    (weights,) = path.parent.glob("*.npz")
+    arrays = np.load(weights)
+    weight, bias, shift = (arrays[f"scale_map.{name}"] for name in ("weight", "bias", "shift"))
+    z_index, counts = arrays["hyper_index"], arrays["tables"]
+    fields, streams, _ = oracle.demux(path.read_bytes())
+    (_, width, height, model, mask), n = fields[:5], len(streams)
+    assert f"{model:08x}" in weights.name
+    h, w = -(-height // 16), -(-width // 16)
+    labels = np.zeros((h, w)) if n == 1 else oracle.label_map(mask, h, w, n, ONE_IN_256)
+    for position, index in enumerate([*range(1, n), 0]):
+        if streams[index] is not None:
+            cells, quality = labels == index, fields[5 + 2 * position]
+            stated = oracle.layer(streams[index], cells, quality, weight, bias, int(shift), z_index.tolist(), counts)
+            scale_map = ScaleMap(weight, bias, int(shift))
+            real = decode_layer(streams[index], cells, quality, scale_map, z_index, Tables(counts))
+            assert all(np.array_equal(a, b) for a, b in zip(stated, real, strict=True))
