@@ -136,6 +136,8 @@ def decode_picture(container: Container, model: CodecModel, *, damaged: str = "e
     damaged: "error" raises FormatError at the first layer that is damaged or cut off; "skip" leaves it out.
     Raises UnsupportedError if the model is not the file's, and FormatError if no layer can be decoded.
     """
+    if damaged == "error":
+        container.check_end()
     labels = _label_map(container, model)
     layers, failure = {}, None
     for entry in container.header.layers:
@@ -184,7 +186,10 @@ def _label_map(container: Container, model: CodecModel) -> np.ndarray:
 def _decode_symbols(container: Container, cells: np.ndarray, index: int, model: CodecModel):
     quality = container.header.layers[index].quality
     data = container.read_layer(index)
-    return decode_layer(data, cells, quality, model.scale_map, model.hyper_index, model.tables)
+    try:
+        return decode_layer(data, cells, quality, model.scale_map, model.hyper_index, model.tables)
+    except FormatError as error:
+        raise FormatError(str(error), section=f"layer {index}") from error
 
 
 def _decode_layer(container: Container, labels: np.ndarray, index: int, model: CodecModel):

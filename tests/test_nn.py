@@ -202,7 +202,8 @@ def test_samples_from_a_folder(tmp_path):
     Image.new("L", (80, 60), 15).save(tmp_path / "a.png")
     Image.new("RGB", (50, 40)).save(tmp_path / "b.jpg")
     samples = load_samples([tmp_path], long_side=40)
-    assert [(s.name, s.rgb.shape, s.mask is None) for s in samples] == [("a", (30, 40, 3), False), ("b", (32, 40, 3), True)]
+    found = [(sample.name, sample.rgb.shape, sample.mask is None) for sample in samples]
+    assert found == [("a", (30, 40, 3), False), ("b", (32, 40, 3), True)]
     assert samples[0].mask.max() == 15
     with pytest.raises(FileNotFoundError):
         load_samples([_empty(tmp_path)])
@@ -211,3 +212,18 @@ def test_samples_from_a_folder(tmp_path):
 def _empty(folder):
     (folder / "empty").mkdir()
     return folder / "empty"
+
+
+def test_a_window_round_the_layer_is_enough(tiny_encoder, monkeypatch):
+    """Running the context on a part of the grid gives what running it on the whole gives."""
+    network = tiny_encoder.network
+    torch.manual_seed(0)
+    z = np.random.default_rng(0).integers(-3, 4, (8, 5, 6)).astype(np.int32)
+    cells = np.zeros((19, 23), bool)
+    cells[7:11, 9:14] = True
+    residual = np.random.default_rng(1).integers(-3, 4, (16, 19, 23)).astype(np.int32)
+    with torch.inference_mode():
+        part, _ = inference.decode_cells(network, z, residual, cells, 60)
+        monkeypatch.setattr(inference, "_window", lambda *_: (slice(None),) * 4)
+        whole, _ = inference.decode_cells(network, z, residual, cells, 60)
+    assert part.any() and torch.allclose(part, whole, atol=1e-5)

@@ -82,7 +82,7 @@ def measure(
     model: CodecModel,
     segmenter: Callable[[np.ndarray], np.ndarray] | None,
 ) -> Iterator[Measured]:
-    """Encodes to a file in memory and decodes it again, for every picture and quality. Without a segmenter: one layer."""
+    """Encodes and decodes every picture at every quality. Without a segmenter: one layer."""
     for picture in pictures:
         start = time.perf_counter()
         labels = None if segmenter is None else (segmenter(picture.rgb) > 0).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""The codec network: transforms, hyperprior, context, gains. Everything is local, so a picture can be coded in bands."""
+"""The codec network: transforms, hyperprior, context, gains. All of it local."""

@@ -35,6 +35,7 @@ class Context(nn.Module):
         inputs = shape.latent + shape.context // 2 + 2
         self.entries = nn.ModuleList(nn.Conv2d(inputs, shape.context, 1) for _ in range(PASSES))
         self.trunk = blocks(shape.context, shape.context_blocks)
+        self.reach = shape.context_blocks + 1  # cells: how far one pass sees
         self.exits = nn.ModuleList(
             nn.Sequential(Block(shape.context), nn.Conv2d(shape.context, 2 * shape.latent, 1)) for _ in range(PASSES))
 

@@ -17,6 +17,7 @@ from obic.constants import HYPER, HYPER_CLAMP, MAX_MAGNITUDE
 from obic.nn.model import CodecNetwork, pad_to_cells, pad_to_hyper, quality_to_level
 
 TableIndex = Callable[[np.ndarray], np.ndarray]
+Window = tuple[slice, slice, slice, slice]
 
 
 def analyse(network: CodecNetwork, rgb: np.ndarray) -> Tensor:
@@ -50,9 +51,10 @@ def encode_cells(
     coded = torch.from_numpy(table_index(z)[:, :height, :width] > 0).to(features.device) & layer[0].bool()
     symbols = torch.zeros_like(features)
 
-    def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
-        value = ((scaled - mean) / step).round().clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE) * (mask & coded)
-        symbols.add_(value)
+    def quantise(window: Window, mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+        value = ((scaled[window] - mean) / step).round().clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE)
+        value = value * (mask & coded[window[1:]])
+        symbols[window] += value
         return value
 
     _run_context(network, z, layer, conditions, quantise)
@@ -68,7 +70,7 @@ def decode_cells(
     """
     layer, level, conditions = _layer(network, cells, quality)
     symbols = torch.from_numpy(residual).to(layer.device).float()[None]
-    decoded = _run_context(network, z, layer, conditions, lambda mask, mean, step: symbols)
+    decoded = _run_context(network, z, layer, conditions, lambda window, *_: symbols[window])
     return decoded * network.gain.inverse(level), conditions
 
 
@@ -86,10 +88,28 @@ def _layer(network: CodecNetwork, cells: np.ndarray, quality: int) -> tuple[Tens
 
 
 def _run_context(network: CodecNetwork, z: np.ndarray, layer: Tensor, conditions: Tensor, residual) -> Tensor:
+    """The decoded latent [1, M, h, w]; the context network runs on the window round the layer's cells alone."""
     height, width = layer.shape[-2:]
+    decoded = torch.zeros(1, network.shape.latent, height, width, device=layer.device)
+    if not layer.any():
+        return decoded
     coded = torch.from_numpy(z).to(layer.device).float().clamp(-HYPER_CLAMP, HYPER_CLAMP)[None]
     hyper = network.hyper_synthesis(coded)[..., :height, :width]
-    return network.context(hyper, conditions, layer, residual)
+    window = _window(layer, network.context.reach)
+    decoded[window] = network.context(
+        hyper[window], conditions[window], layer[window], lambda *pass_: residual(window, *pass_)
+    )
+    return decoded
+
+
+def _window(layer: Tensor, reach: int) -> Window:
+    """The smallest window of a map [1, C, h, w] that gives the layer's cells the context the whole map would:
+    `reach` cells round them, from an even row and column on."""
+    rows, columns = (layer[0, 0].any(axis).nonzero()[:, 0] for axis in (1, 0))
+    spans = (
+        slice(max(0, int(span[0]) - reach) // 2 * 2, int(span[-1]) + 1 + reach) for span in (rows, columns)
+    )
+    return (slice(None), slice(None), *spans)
 
 
 def _device(network: CodecNetwork) -> torch.device:

@@ -220,7 +220,7 @@ def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]
     return results
 
 
-def new_network(shape: Shape = Shape()) -> CodecNetwork:
+def new_network(shape: Shape) -> CodecNetwork:
     network = CodecNetwork(shape)
     network.start()
     return network
@@ -296,7 +296,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    network = load_checkpoint(args.init) if args.init else new_network()
+    network = load_checkpoint(args.init) if args.init else new_network(Shape())
     samples = load_samples(args.data, limit=args.limit)
     count = sum(p.numel() for p in network.parameters())
     print(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters", file=sys.stderr, flush=True)
