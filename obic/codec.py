@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,22 @@ from obic.entropy.layer import decode_layer, encode_layer
 from obic.errors import FormatError, UnsupportedError, UsageError
 from obic.masks import alpha_from_cells, decode_label_map, encode_label_map, grid_labels, grid_size
 from obic.nn import inference
+from obic.rate import DEFAULT_QUALITY, layer_qualities
 from obic.weights import CodecModel, load_codec, segmenter_bytes
 
-DEFAULT_QUALITY = 45
-OBJECT_BOOST = 6  # the object's quality lies this much above, the background's this much below what is asked for
+__all__ = [
+    "DEFAULT_QUALITY",
+    "Decoded",
+    "PictureEncoder",
+    "choose_device",
+    "decode_picture",
+    "decode_symbols",
+    "encode_picture",
+    "extract_picture",
+    "layer_qualities",
+    "load_model",
+    "load_segmenter",
+]
 
 
 @dataclass(frozen=True)
@@ -54,25 +66,60 @@ def choose_device(name: str) -> str:
     return name
 
 
-def layer_qualities(
-    quality: int,
-    n_layers: int,
-    object_quality: int | None = None,
-    background_quality: int | None = None,
-) -> tuple[int, ...]:
-    """The quality of each layer, by index, from one for the picture; explicit ones win.
+class PictureEncoder:
+    """One picture, analysed once: its `.obic` file at any qualities of its layers.
 
-    With one layer there is nothing to move bits between: it gets `quality`, or the object's if that alone is given.
+    rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
+    model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by kind, as for `mux`.
+    Raises UsageError on arguments that do not fit together.
     """
-    if n_layers == 1:
-        given = object_quality if object_quality is not None else background_quality
-        return (quality if given is None else given,)
-    above, below = min(quality + OBJECT_BOOST, MAX_QUALITY), max(quality - OBJECT_BOOST, MIN_QUALITY)
-    background = below if background_quality is None else background_quality
-    return (background, *[above if object_quality is None else object_quality] * (n_layers - 1))
+
+    def __init__(
+        self,
+        rgb: np.ndarray,
+        labels: np.ndarray | None,
+        n_layers: int,
+        *,
+        model: CodecModel,
+        names: Sequence[str] | None = None,
+        parts: Mapping[int, bytes] | None = None,
+    ):
+        self._height, self._width = _check_picture(rgb, labels, n_layers)
+        self._n_layers, self._model, self._names, self._parts = n_layers, model, names, parts
+        self._cells = np.zeros(grid_size(*rgb.shape[:2]), np.uint8) if labels is None else grid_labels(labels, n_layers)
+        self._mask = encode_label_map(self._cells, n_layers)
+        with torch.inference_mode():
+            self._features = inference.analyse(model.network, rgb)
+        self._streams: dict[tuple[int, int], bytes] = {}  # by layer and quality
+
+    def encode(self, qualities: Sequence[int]) -> bytes:
+        """The file with qualities of 1..100 for each layer, by index. Raises UsageError if they do not fit.
+
+        A layer is coded once at each quality, however often it is asked for.
+        """
+        if len(qualities) != self._n_layers or not all(MIN_QUALITY <= quality <= MAX_QUALITY for quality in qualities):
+            raise UsageError(f"{self._n_layers} layers need as many qualities of {MIN_QUALITY} to {MAX_QUALITY}")
+        return mux(
+            width=self._width,
+            height=self._height,
+            model=self._model.fingerprint,
+            mask=self._mask,
+            qualities=qualities,
+            streams={index: self._stream(index, quality) for index, quality in enumerate(qualities)},
+            names=self._names,
+            parts=self._parts,
+        )
+
+    def size(self, qualities: Sequence[int]) -> int:
+        """Bytes of that file."""
+        return len(self.encode(qualities))
+
+    def _stream(self, index: int, quality: int) -> bytes:
+        if (index, quality) not in self._streams:
+            self._streams[index, quality] = _encode_layer(self._features, self._cells == index, quality, self._model)
+        return self._streams[index, quality]
 
 
-@torch.inference_mode()
 def encode_picture(
     rgb: np.ndarray,
     labels: np.ndarray | None,
@@ -81,40 +128,21 @@ def encode_picture(
     qualities: Sequence[int],
     model: CodecModel,
 ) -> bytes:
-    """The bytes of an `.obic` file.
-
-    rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
-    qualities: 1..100 of each layer, by index. model: loaded with encoder=True. Raises UsageError on arguments that
-    do not fit together.
-    """
-    height, width = _check_picture(rgb, labels, n_layers, qualities)
-    cells = np.zeros(grid_size(height, width), np.uint8) if labels is None else grid_labels(labels, n_layers)
-    features = inference.analyse(model.network, rgb)
-    streams = {}
-    for index, quality in enumerate(qualities):
-        streams[index] = _encode_layer(features, cells == index, quality, model)
-    return mux(
-        width=width,
-        height=height,
-        model=model.fingerprint,
-        mask=encode_label_map(cells, n_layers),
-        qualities=qualities,
-        streams=streams,
-    )
+    """The bytes of an `.obic` file: `PictureEncoder` for one set of qualities."""
+    return PictureEncoder(rgb, labels, n_layers, model=model).encode(qualities)
 
 
-def _check_picture(rgb: np.ndarray, labels: np.ndarray | None, n_layers: int, qualities: Sequence[int]):
+def _check_picture(rgb: np.ndarray, labels: np.ndarray | None, n_layers: int) -> tuple[int, int]:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise UsageError(f"a picture is uint8 [height, width, 3], not {rgb.dtype} {list(rgb.shape)}")
     if (labels is None) != (n_layers == 1):
         raise UsageError("labels belong to two or more layers, and one layer has none")
     if labels is not None and labels.shape != rgb.shape[:2]:
         raise UsageError(f"the mask is {labels.shape[1]}x{labels.shape[0]}, the picture {rgb.shape[1]}x{rgb.shape[0]}")
-    if len(qualities) != n_layers or not all(MIN_QUALITY <= quality <= MAX_QUALITY for quality in qualities):
-        raise UsageError(f"{n_layers} layers need as many qualities of {MIN_QUALITY} to {MAX_QUALITY}")
     return rgb.shape[:2]
 
 
+@torch.inference_mode()
 def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel) -> bytes:
     if not cells.any():
         return b""

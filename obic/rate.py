@@ -1,0 +1,99 @@
+"""Room 2. What a picture may cost: the quality of each layer, from one for the picture or from a size of the file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from obic.constants import MAX_QUALITY, MIN_QUALITY
+from obic.container.header import file_order
+from obic.errors import UsageError
+
+DEFAULT_QUALITY = 45
+OBJECT_BOOST = 6  # the object's quality lies this much above, the background's this much below what is asked for
+
+Qualities = tuple[int, ...]
+
+
+def layer_qualities(
+    quality: int,
+    n_layers: int,
+    object_quality: int | None = None,
+    background_quality: int | None = None,
+    object_boost: int = OBJECT_BOOST,
+) -> Qualities:
+    """The quality of each layer, by index, from one for the picture; explicit ones win.
+
+    The objects get `quality + object_boost`, the background `quality - object_boost`, both clipped to 1..100.
+    With one layer there is nothing to move bits between: it gets `quality`, or the object's if that alone is given.
+    """
+    if n_layers == 1:
+        given = object_quality if object_quality is not None else background_quality
+        return (_clip(quality) if given is None else given,)
+    background = _clip(quality - object_boost) if background_quality is None else background_quality
+    return (background, *[_clip(quality + object_boost) if object_quality is None else object_quality] * (n_layers - 1))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the user asks for. Qualities 1..100; object_boost as in `layer_qualities`; max_bytes: of the whole file,
+    in place of `quality`."""
+
+    quality: int = DEFAULT_QUALITY
+    object_quality: int | None = None
+    background_quality: int | None = None
+    object_boost: int = OBJECT_BOOST
+    max_bytes: int | None = None
+
+    def qualities(self, n_layers: int, size: Callable[[Qualities], int]) -> Qualities:
+        """The quality of each layer, by index. size: qualities -> bytes of the file; asked only under `max_bytes`."""
+        if self.max_bytes is None:
+            return self._at(self.quality, n_layers)
+        # Beyond 1..100 by the boost, so that in the end every layer stands at its lowest or highest quality.
+        reach = abs(self.object_boost)
+        steps = (self._at(quality, n_layers) for quality in range(MIN_QUALITY - reach, MAX_QUALITY + reach + 1))
+        return largest_within(self.max_bytes, list(dict.fromkeys(steps)), size)
+
+    def _at(self, quality: int, n_layers: int) -> Qualities:
+        return layer_qualities(
+            quality, n_layers, self.object_quality, self.background_quality, self.object_boost
+        )
+
+
+def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Qualities], int]) -> Qualities:
+    """The qualities of the largest file of at most `max_bytes`; those of the smallest file where none fits.
+
+    steps: qualities of all layers, ascending. size: qualities -> bytes, rising but for small waverings. The result
+    fits and lies between two neighbours in `steps` of which the upper one does not fit: single layers, objects first,
+    stand on the upper one where there is room for that.
+    """
+    if size(steps[0]) > max_bytes:
+        return min(steps[:3], key=size)  # a picture's bytes may fall a little where its quality rises
+    fits, too_large = 0, len(steps)
+    while too_large - fits > 1:
+        middle = (fits + too_large) // 2
+        if size(steps[middle]) <= max_bytes:
+            fits = middle
+        else:
+            too_large = middle
+    chosen = steps[fits]
+    for index in file_order(len(chosen)) if too_large < len(steps) else []:
+        raised = (*chosen[:index], steps[too_large][index], *chosen[index + 1 :])
+        if size(raised) <= max_bytes:
+            chosen = raised
+    return chosen
+
+
+def bytes_of(text: str) -> int:
+    """A size such as "3000", "10k" (10,000 bytes) or "1.5M". Raises UsageError where it is none."""
+    unit = text[-1:].lower()
+    factor = {"k": 1000, "m": 1000_000}.get(unit, 1)
+    try:
+        size = int(float(text[:-1] if factor > 1 else text) * factor)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise UsageError(f"{text!r} is no size; give bytes, as 3000, 10k or 1.5M")
+    return size
+
+
+def _clip(quality: int) -> int:
+    return min(max(quality, MIN_QUALITY), MAX_QUALITY)
