@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "obic"
 ROOMS = [  # the first prefix that fits a module's path tells its room
     (0, ("errors", "constants")),
     (1, ("container",)),
-    (2, ("masks", "entropy", "rate")),
+    (2, ("masks", "entropy", "layers", "rate")),
     (3, ("images", "weights", "nn", "segment")),
     (4, ("codec",)),
     (5, ("__init__", "__main__", "cli", "pillow_plugin")),

@@ -1,0 +1,94 @@
+"""Room 2. From a map of classes to layers and their names: all objects together, one layer a class, one an object."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from obic.constants import CELL
+from obic.container.header import default_names
+from obic.errors import UsageError
+from obic.masks import VOID, grid_labels
+
+KINDS = ("object", "class", "instance", "none")
+MAX_INSTANCES = 15
+SPECK_CELLS = 4  # a connected object of fewer cells becomes background, unless it is the largest there is
+
+Layers = tuple[np.ndarray | None, tuple[str, ...]]
+
+
+def split_layers(classes: np.ndarray, kind: str, class_names: Sequence[str] | None = None) -> Layers:
+    """(labels, names): the layer of each pixel, uint8 [H, W], and the name of each layer, by index.
+
+    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; without them
+    every class is called "object". Where no object is left there is one layer, and the labels are None.
+
+    "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
+    connected object (cells of one class, side by side or corner to corner), the largest first, at most 15; objects
+    of fewer than 4 cells, unless the largest, and those beyond 15 become background. "none": one layer.
+    Raises UsageError for any other kind.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"there are no layers of the kind {kind!r}; choose {', '.join(KINDS)}")
+    classes = np.where(classes == VOID, 0, classes)
+    if kind == "none" or not classes.any():
+        return None, default_names(1)
+    if kind == "object":
+        return (classes > 0).astype(np.uint8), default_names(2)
+    labels, values = (_by_class if kind == "class" else _by_instance)(classes)
+    if not values:
+        return None, default_names(1)
+    names = [class_names[value] if class_names else "object" for value in values]
+    if kind == "instance" or (class_names is None and len(names) > 1):
+        names = [f"{name}-{names[: place + 1].count(name)}" for place, name in enumerate(names)]
+    return labels, ("background", *names)
+
+
+def connected_cells(labels: np.ndarray) -> np.ndarray:
+    """int64 [h, w]: 0 where labels, integers [h, w], are 0; elsewhere a number that cells share exactly when a way of
+    neighbours (eight of them) of the same label joins them: 1 + the place of the first of them in raster order.
+
+    Source: hooking and pointer jumping (Shiloach and Vishkin 1982): a few rounds of whole arrays.
+    """
+    root = np.arange(labels.size)
+    place = root.reshape(labels.shape).copy()
+    pairs = []
+    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        here = np.s_[: labels.shape[0] - dy, max(0, -dx) : labels.shape[1] - max(0, dx)]
+        there = np.s_[dy:, max(0, dx) : labels.shape[1] - max(0, -dx)]
+        joined = (labels[here] == labels[there]) & (labels[here] > 0)
+        pairs.append((place[here][joined], place[there][joined]))
+    a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    while (root[a] != root[b]).any():
+        low = np.minimum(root[a], root[b])
+        np.minimum.at(root, root[a], low)
+        np.minimum.at(root, root[b], low)
+        while (root[root] != root).any():
+            root = root[root]
+    return np.where(labels > 0, 1 + root.reshape(labels.shape), 0)
+
+
+def _by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Labels uint8 [H, W] and the class of each layer from 1 on."""
+    values = np.setdiff1d(grid_labels(classes, int(classes.max()) + 1), [0])
+    labels = np.searchsorted(values, classes) + 1
+    return np.where(np.isin(classes, values), labels, 0).astype(np.uint8), values.tolist()
+
+
+def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """As `_by_class`; a pixel belongs to an object if the object owns its cell and is of its class."""
+    cells = grid_labels(classes, int(classes.max()) + 1)
+    parts = connected_cells(cells)
+    numbers, first, sizes = np.unique(parts[parts > 0], return_index=True, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    order = [part for rank, part in enumerate(order) if rank == 0 or sizes[part] >= SPECK_CELLS][:MAX_INSTANCES]
+    values = cells[parts > 0][first[order]]
+    labels = np.zeros(cells.shape, np.uint8)
+    for label, number in enumerate(numbers[order], start=1):
+        labels[parts == number] = label
+    labels = _spread(labels, *classes.shape)
+    return np.where(classes == np.append(0, values)[labels], labels, 0).astype(np.uint8), values.tolist()
+
+
+def _spread(cells: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Each pixel's cell: [height, width] from [h, w]."""
+    return cells.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]
