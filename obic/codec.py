@@ -187,15 +187,15 @@ def decode_picture(container: Container, model: CodecModel, *, damaged: str = "e
 
 
 @torch.inference_mode()
-def extract_picture(container: Container, index: int, model: CodecModel) -> np.ndarray:
-    """One layer as pixels: uint8 [H, W, 4], alpha from its cells. Reads that layer's bytes alone.
+def extract_picture(container: Container, layers: int | Sequence[int], model: CodecModel) -> np.ndarray:
+    """One layer, or several together, by index, as pixels: uint8 [H, W, 4]. Reads the bytes of those layers alone.
 
-    Raises as `decode_picture` does, and UsageError if the layer is absent.
+    Raises as `decode_picture` does, and UsageError if a layer is absent.
     """
+    indices = [layers] if isinstance(layers, int) else list(layers)
     labels = _label_map(container, model)
-    layer = _decode_layer(container, labels, index, model)
-    rgb = _synthesise(container, [layer], model)
-    return np.dstack([rgb, _alpha(container, labels, [index])])
+    decoded = [_decode_layer(container, labels, index, model) for index in indices]
+    return np.dstack([_synthesise(container, decoded, model), _alpha(container, labels, indices)])
 
 
 def decode_symbols(container: Container, index: int, model: CodecModel) -> tuple[np.ndarray, np.ndarray]:

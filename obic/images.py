@@ -68,6 +68,17 @@ def write_picture(pixels: np.ndarray, format: str = "PNG") -> bytes:
     return _save(Image.fromarray(pixels), format)
 
 
+def compose(rgba: np.ndarray, backdrop: np.ndarray) -> np.ndarray:
+    """The picture uint8 [H, W, 4] over another one, uint8 [any, any, 3], as uint8 [H, W, 3].
+
+    The backdrop is scaled, its proportions kept, until it covers H x W; what juts out is cut off evenly on both sides.
+    """
+    height, width = rgba.shape[:2]
+    below = ImageOps.fit(Image.fromarray(backdrop), (width, height), Image.Resampling.LANCZOS)
+    below.paste(Image.fromarray(rgba[..., :3]), mask=Image.fromarray(rgba[..., 3]))
+    return np.asarray(below)
+
+
 def check_alpha(format: str) -> None:
     """Raises UsageError if a format, named as Pillow does, cannot hold transparency."""
     if format not in ALPHA_FORMATS:

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
 
 import click
 
 from obic.errors import ObicError, UsageError
 
 if TYPE_CHECKING:
-    from obic.container import Container
+    from obic.container import ByteSource
+    from obic.weights import CodecModel
 
 STREAM = "-"
 
@@ -49,11 +52,16 @@ def read_input(path: str) -> bytes:
         return file.read()
 
 
-def open_obic(path: str) -> "Container":
-    """The container at a path, or on standard input for "-". Reads its header and nothing else."""
-    from obic.container import open_container
+def open_source(path: str) -> "ByteSource":
+    """What to read an `.obic` from: a path, an address, or standard input for "-"."""
+    from obic.container import as_source
 
-    return open_container(_binary_stdin() if path == STREAM else path)
+    return as_source(_binary_stdin() if path == STREAM else path)
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is an address such as https://... or s3://..., rather than a file here."""
+    return "://" in path and not os.path.exists(path)
 
 
 def _binary_stdin() -> BinaryIO:
@@ -73,8 +81,18 @@ def _standard(stream, name: str):
 
 
 def derived_name(source: str, ending: str) -> str:
-    """The output for an input when none is named: "a/x.png" with ".obic" gives "a/x.obic"; "-" stays "-"."""
-    return STREAM if source == STREAM else os.path.splitext(source)[0] + ending
+    """The output for an input when none is named: "a/x.png" with ".obic" gives "a/x.obic"; "-" stays "-".
+
+    What comes from an address goes to the current folder.
+    """
+    if source == STREAM:
+        return STREAM
+    return os.path.splitext(local_name(source) if is_address(source) else source)[0] + ending
+
+
+def local_name(source: str) -> str:
+    """The last part of a path or an address: "https://example.org/a/x.obic?v=1" gives "x.obic"."""
+    return os.path.basename(urlsplit(source).path) if is_address(source) else os.path.basename(source)
 
 
 class Output:
@@ -134,23 +152,72 @@ class Output:
 class Stages:
     """Times the stages of a command and tells them when asked to."""
 
-    def __init__(self, verbose: bool):
+    def __init__(self, verbose: bool, tell: Callable[[str], None] = say):
         self._verbose = verbose
+        self._tell = tell
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         if self._verbose:
-            say(f"{name:12s} {time.perf_counter() - start:8.3f} s")
+            self._tell(f"{name:12s} {time.perf_counter() - start:8.3f} s")
+
+
+class Networks:
+    """The networks of one command line: each is loaded when it is first asked for, once for all workers."""
+
+    def __init__(self, device: str, workers: int = 1):
+        self._device = device
+        self._workers = workers
+        self._lock = Lock()
+        self._loaded: dict[object, object] = {}
+
+    def codec(self, fingerprint: int | None = None, *, encoder: bool = False) -> "CodecModel":
+        """As `obic.codec.load_model`."""
+        from obic.codec import load_model
+
+        key = ("codec", fingerprint, encoder)
+        return self._once(key, lambda: load_model(self._device, fingerprint=fingerprint, encoder=encoder))
+
+    def segmenter(self) -> Callable:
+        """As `obic.codec.load_segmenter`."""
+        from obic.codec import load_segmenter
+
+        return self._once("segmenter", lambda: load_segmenter(self._device))
+
+    def _once(self, key: object, load: Callable):
+        with self._lock:
+            if not self._loaded and self._workers > 1:  # the workers share the cores
+                import torch
+
+                torch.set_num_threads(max(1, torch.get_num_threads() // self._workers))
+            if key not in self._loaded:
+                self._loaded[key] = load()
+            return self._loaded[key]
 
 
 def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.find_object(Settings).debug = value
 
 
-input_argument = click.argument("source", metavar="IN")
-output_option = click.option("-o", "--output", metavar="OUT", help="Output file, - for standard output.")
+input_argument = click.argument("source", metavar="IN", type=click.Path())
+inputs_argument = click.argument("sources", metavar="IN...", type=click.Path(), nargs=-1, required=True)
+output_option = click.option(
+    "-o", "--output", metavar="OUT", type=click.Path(), help="Output file, - for standard output."
+)
+output_dir_option = click.option(
+    "--output-dir", metavar="DIR", type=click.Path(), help="Folder for the output of any number of inputs."
+)
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Inputs at work at a time; they share the cores and the networks.",
+)
 overwrite_option = click.option("--overwrite/--no-overwrite", default=True, help="Replace an existing OUT (default).")
 device_option = click.option(
     "--device",
@@ -172,16 +239,31 @@ background_color_option = click.option(
 )
 
 
-def obic_command(*options: Callable, epilog: str) -> Callable:
-    """A click command with IN, the given options and --debug. The examples keep their line breaks."""
+def obic_command(*options: Callable, epilog: str, argument: Callable = inputs_argument) -> Callable:
+    """A click command with its inputs, the given options and --debug. The examples keep their line breaks."""
 
     def decorate(function: Callable) -> click.Command:
-        for option in reversed((input_argument, *options, debug_option)):
+        for option in reversed((argument, *options, debug_option)):
             function = option(function)
         examples = "\b\nExamples:\n" + "\n".join("  " + line for line in epilog.strip().splitlines())
         return click.command(epilog=examples, context_settings={"max_content_width": 100})(function)
 
     return decorate
+
+
+def tell_error(error: Exception, debug: bool, about: str = "") -> tuple[int, str]:
+    """One line about an error on standard error, with its trace above it for --debug; its exit code and message.
+
+    `about`: the input it belongs to, where there are several.
+    """
+    code, message = explain(error)
+    message = " ".join(message.split())
+    if about and not message.startswith(f"{about}: "):
+        message = f"{about}: {message}"
+    if debug:
+        sys.excepthook(type(error), error, error.__traceback__)
+    say(message)
+    return code, message
 
 
 def explain(error: Exception) -> tuple[int, str]:

@@ -1,33 +1,48 @@
-"""Room 5. `obic decode`: the whole picture."""
+"""Room 5. `obic decode`: whole pictures."""
 
 import os
+from dataclasses import dataclass
 
 import click
 
+from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
-    Output,
+    Networks,
     Stages,
-    derived_name,
     device_option,
+    jobs_option,
     obic_command,
-    open_obic,
+    output_dir_option,
     output_option,
     overwrite_option,
-    say,
     verbose_option,
 )
+from obic.errors import UsageError
 
 EXAMPLES = """
 obic decode photo.obic -o again.png
 obic decode photo.obic --format webp          photo.webp, lossless
-curl -s https://example.org/photo.obic | obic decode - -o - > photo.png
+obic decode coded/ --output-dir decoded/      every .obic file below a folder
+obic decode https://example.org/photo.obic    photo.png, here
 obic decode cut-off.obic --damaged skip       the layers that are whole
 """
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The options of the command that say what is made of a file."""
+
+    format: str  # Pillow's name
+    ending: str  # of a derived name
+    damaged: str
+    as_json: bool
+    verbose: bool
+
+
 @obic_command(
     output_option,
+    output_dir_option,
     click.option("--format", "format_", metavar="FORMAT", help="Picture format; else by OUT's suffix, else PNG."),
     click.option(
         "--damaged",
@@ -37,40 +52,65 @@ obic decode cut-off.obic --damaged skip       the layers that are whole
         help="What to do about a damaged layer: give up, or leave it out and say so.",
     ),
     device_option,
+    jobs_option,
+    click.option("--json", "as_json", is_flag=True, help="Print what was decoded, as JSON."),
     overwrite_option,
     verbose_option,
     epilog=EXAMPLES,
 )
 def command(
-    source: str, output: str | None, format_: str | None, damaged: str, device: str, overwrite: bool, verbose: bool
+    sources: tuple[str, ...],
+    output: str | None,
+    output_dir: str | None,
+    format_: str | None,
+    damaged: str,
+    device: str,
+    jobs: int,
+    as_json: bool,
+    overwrite: bool,
+    verbose: bool,
 ) -> None:
-    """Decode the whole picture.
+    """Decode whole pictures.
 
     The format is PNG or what the suffix of OUT says. An existing OUT is replaced: mind that "obic decode photo.obic"
     writes photo.png. Where a layer is missing the picture is transparent. With --damaged skip the exit code is 0 when
     at least one layer could be decoded, and standard error names the others.
     """
-    stage = Stages(verbose)
+    from obic.images import picture_format
+
+    suffix = os.path.splitext(output)[1] if output not in (None, STREAM) else ""
+    ending = "." + (format_ or "png").lower().lstrip(".")
+    chosen = Choices(picture_format(format_ or suffix or "png"), ending, damaged, as_json, verbose)
+    batch = Batch(sources, OBIC_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
+    networks = Networks(device, jobs)
+    batch.run(lambda job: _decode(job, networks, chosen), as_json=as_json)
+
+
+def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
+    """Decode one input and write it. Returns what --json prints of it."""
+    stage = Stages(chosen.verbose, job.say)
     with stage("open"):
-        from obic.images import picture_format, write_picture
-
-        suffix = os.path.splitext(output)[1] if output not in (None, STREAM) else ""
-        format = picture_format(format_ or suffix or "png")
-        container = open_obic(source)
-        ending = "." + (format_ or "png").lower().lstrip(".")
-        out = Output(output or derived_name(source, ending), source=source, overwrite=overwrite)
+        container = job.open(chosen.verbose)
+        out = job.output(chosen.ending)
+        if chosen.as_json and out.path == STREAM:
+            raise UsageError("--json and the picture both want standard output; use -o FILE")
     with stage("load"):
-        from obic.codec import decode_picture, load_model
+        from obic.codec import decode_picture
+        from obic.images import write_picture
 
-        model = load_model(device, fingerprint=container.header.model)
+        model = networks.codec(container.header.model)
     with stage("decode"):
-        decoded = decode_picture(container, model, damaged=damaged)
+        container.prefetch()
+        decoded = decode_picture(container, model, damaged=chosen.damaged)
     with stage("write"):
-        out.write(write_picture(_pixels(decoded), format))
+        out.write(write_picture(_pixels(decoded), chosen.format))
+    header = container.header
     for index in decoded.missing:
-        absent = container.header.layers[index].length is None
-        state = "not in this file" if absent else "damaged and left out"
-        say(f"note: layer {index} ({container.header.layer_names[index]}) is {state}")
+        state = "not in this file" if header.layers[index].length is None else "damaged and left out"
+        job.say(f"note: layer {index} ({header.layer_names[index]}) is {state}")
+    if not chosen.as_json:
+        return None
+    return {"output": out.path, "width": header.width, "height": header.height, "missing": list(decoded.missing)}
 
 
 def _pixels(decoded):

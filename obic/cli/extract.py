@@ -1,80 +1,146 @@
-"""Room 5. `obic extract`: one layer as a smaller `.obic` by byte copy, or as pixels with alpha."""
+"""Room 5. `obic extract`: layers as a smaller `.obic` by byte copy, as pixels with alpha, or over another picture."""
 
 import os
 import re
+from dataclasses import dataclass
 
 import click
 
+from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
-    Output,
+    Networks,
     Stages,
-    derived_name,
     device_option,
+    jobs_option,
     obic_command,
-    open_obic,
+    output_dir_option,
     output_option,
     overwrite_option,
+    read_input,
     verbose_option,
 )
+from obic.cli.info import describe, layer_lines
+from obic.container import Container
+from obic.errors import UsageError
 
 EXAMPLES = """
+obic extract photo.obic --list                    the layers of a file
 obic extract photo.obic --layer object            photo-object.obic, without a network
 obic extract photo.obic --layer 1 -o object.png   RGBA pixels
-obic extract photo.obic --layer object -o - | obic decode - -o object.png
+obic extract photo.obic --layer person --layer dog -o both.png
+obic extract photo.obic --layer object --over beach.jpg -o holiday.png
+obic extract https://example.org/photo.obic --layer object -v     reads that layer's bytes alone
 """
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The options of the command that say what is taken out of a file, and as what."""
+
+    layers: tuple[str, ...]
+    kind: str  # "obic" or the suffix of a picture format
+    over: str | None
+    verbose: bool
+
+
 @obic_command(
-    click.option("--layer", required=True, metavar="NAME|INDEX", help="Which layer; 0 is the background."),
+    click.option(
+        "--layer",
+        "layers",
+        multiple=True,
+        metavar="NAME|INDEX",
+        help="Which layer; 0 is the background. Several together when given several times.",
+    ),
+    click.option("--list", "list_", is_flag=True, help="Print the layers and do nothing else."),
+    click.option("--over", metavar="FILE", type=click.Path(), help="Put the layers over this picture."),
     output_option,
+    output_dir_option,
     click.option("--format", "format_", metavar="FORMAT", help="obic, or a picture format; else by OUT's suffix."),
     device_option,
+    jobs_option,
     overwrite_option,
     verbose_option,
     epilog=EXAMPLES,
 )
 def command(
-    source: str, layer: str, output: str | None, format_: str | None, device: str, overwrite: bool, verbose: bool
+    sources: tuple[str, ...],
+    layers: tuple[str, ...],
+    list_: bool,
+    over: str | None,
+    output: str | None,
+    output_dir: str | None,
+    format_: str | None,
+    device: str,
+    jobs: int,
+    overwrite: bool,
+    verbose: bool,
 ) -> None:
-    """Take one layer out of a file.
+    """Take layers out of a file.
 
-    Reads the header and that layer's bytes only. The result is a smaller valid .obic, a byte copy, unless OUT has the
-    suffix of a picture format: then it is RGBA pixels with the layer's alpha. Layers keep their indices in the
-    extracted file.
+    Reads the header and the bytes of those layers only. The result is a smaller valid .obic, a byte copy, unless OUT
+    has the suffix of a picture format: then it is RGBA pixels with the alpha of the layers. Layers keep their indices
+    in the extracted file.
+
+    --over gives an opaque picture of the size of the coded one, PNG unless OUT says otherwise: FILE is scaled, its
+    proportions kept, until it covers that size, and what juts out is cut off evenly on both sides.
     """
-    stage = Stages(verbose)
+    batch = Batch(sources, OBIC_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
+    if list_:
+        batch.run(_list)
+        return
+    if not layers:
+        raise UsageError("name a layer with --layer; --list shows them")
+    kind = (format_ or _suffix(output) or ("png" if over else "obic")).lower().lstrip(".")
+    if over and kind == "obic":
+        raise UsageError("--over makes pixels; name a picture with -o, or its format with --format")
+    networks, chosen = Networks(device, jobs), Choices(layers, kind, over, verbose)
+    batch.run(lambda job: _extract(job, networks, chosen))
+
+
+def _list(job: Job) -> str:
+    lines = layer_lines(describe(job.open()))
+    return "\n".join(lines if job.alone else [job.source, *lines])
+
+
+def _extract(job: Job, networks: Networks, chosen: Choices) -> None:
+    """Take the layers out of one input and write them."""
+    stage = Stages(chosen.verbose, job.say)
     with stage("open"):
-        container = open_obic(source)
-        index = container.layer_index(layer)
-    kind = (format_ or _kind(output)).lower().lstrip(".")
-    name = re.sub(r"[^\w-]", "_", container.header.layer_names[index])  # it comes from the file: no path in it
-    out = Output(output or derived_name(source, f"-{name}.{kind}"), source=source, overwrite=overwrite)
-    if kind == "obic":
+        container = job.open(chosen.verbose)
+        indices = list(dict.fromkeys(container.layer_index(layer) for layer in chosen.layers))
+    names = [re.sub(r"[^\w-]", "_", container.header.layer_names[index]) for index in indices]  # no path in them
+    out = job.output(f"-{'-'.join(names)}.{chosen.kind}")
+    if chosen.kind == "obic":
         with stage("extract"):
-            data = container.subset([index])
+            data = container.subset(indices)
     else:
-        data = _pixels(container, index, kind, device, stage)
+        data = _pixels(container, indices, networks, chosen, stage)
     out.write(data)
 
 
-def _kind(output: str | None) -> str:
-    """The suffix of the output without its dot; "obic" where there is none."""
-    if output in (None, STREAM):
-        return "obic"
-    return os.path.splitext(output)[1].lstrip(".") or "obic"
+def _suffix(output: str | None) -> str:
+    """The suffix of the output without its dot; empty where there is none."""
+    return "" if output in (None, STREAM) else os.path.splitext(output)[1].lstrip(".")
 
 
-def _pixels(container, index: int, kind: str, device: str, stage: Stages) -> bytes:
-    from obic.images import check_alpha, picture_format, write_picture
+def _pixels(container: Container, indices: list[int], networks: Networks, chosen: Choices, stage: Stages) -> bytes:
+    """The layers as a picture file: RGBA, or RGB over another picture."""
+    from obic.images import check_alpha, compose, picture_format, read_picture, write_picture
 
-    format = picture_format(kind)
-    check_alpha(format)
+    format = picture_format(chosen.kind)
+    if chosen.over:
+        backdrop = read_picture(read_input(chosen.over)).rgb
+    else:
+        check_alpha(format)
     with stage("load"):
-        from obic.codec import extract_picture, load_model
+        from obic.codec import extract_picture
 
-        model = load_model(device, fingerprint=container.header.model)
+        model = networks.codec(container.header.model)
     with stage("decode"):
-        rgba = extract_picture(container, index, model)
+        container.prefetch(indices)
+        pixels = extract_picture(container, indices, model)
+    if chosen.over:
+        pixels = compose(pixels, backdrop)
     with stage("write"):
-        return write_picture(rgba, format)
+        return write_picture(pixels, format)

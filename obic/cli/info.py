@@ -1,29 +1,37 @@
 """Room 5. `obic info`: where the bytes of a file are. Imports neither numpy nor torch."""
 
-import json
-
 import click
 
-from obic.cli.common import obic_command, open_obic, print_text
+from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
+from obic.cli.common import obic_command, verbose_option
 from obic.container import Container
 
 EXAMPLES = """
 obic info photo.obic
 obic info photo.obic --json | jq .bpp
+obic info coded/ --json                     one line for each file below a folder
+obic info https://example.org/photo.obic    reads the header alone
 """
 
 
 @obic_command(
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file."),
+    verbose_option,
     epilog=EXAMPLES,
 )
-def command(source: str, as_json: bool) -> None:
+def command(sources: tuple[str, ...], as_json: bool, verbose: bool) -> None:
     """Show size, layers and bytes.
 
     Reads the header only; what it says of the layers is checked by "obic verify".
     """
-    report = describe(open_obic(source))
-    print_text(json.dumps(report) if as_json else as_text(report))
+
+    def report(job: Job) -> dict | str:
+        facts = describe(job.open(verbose))
+        if as_json:
+            return facts
+        return as_text(facts) if job.alone else f"{job.source}: {as_text(facts)}"
+
+    Batch(sources, OBIC_SUFFIXES).run(report, as_json=as_json)
 
 
 def describe(container: Container) -> dict:
@@ -60,10 +68,17 @@ def as_text(report: dict) -> str:
         f"{report['width']}x{report['height']} pixels, {report['bytes']:,} bytes, {report['bpp']:.4f} bpp, "
         f"model {report['model']}"
     ]
-    for layer in report["layers"]:
-        state = f"quality {layer['quality']}" if layer["present"] else "absent"
-        lines.append(f"{layer['index']:>3} {layer['name']:14s} {layer['bytes']:>9,} bytes  {state}")
+    lines += layer_lines(report)
     for part in ("mask", "optional", "overhead"):
         if count := report[f"{part}_bytes"]:
             lines.append(f"    {part:14s} {count:>9,} bytes")
     return "\n".join(lines)
+
+
+def layer_lines(report: dict) -> list[str]:
+    """A line for each layer of `describe`, by index."""
+    lines = []
+    for layer in report["layers"]:
+        state = f"quality {layer['quality']}" if layer["present"] else "absent"
+        lines.append(f"{layer['index']:>3} {layer['name']:14s} {layer['bytes']:>9,} bytes  {state}")
+    return lines

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import click
 
 from obic import __version__
-from obic.cli.common import Settings, explain, say
+from obic.cli.common import Settings, tell_error
 
-COMMANDS = ("encode", "decode", "extract", "info", "mask", "verify")
+COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify")
 
 EPILOG = """\b
 Examples:
@@ -54,10 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except Exception as error:
-        code, message = explain(error)
-        if settings.debug:
-            sys.excepthook(*sys.exc_info())
-        say(" ".join(message.split()))
+        code, _ = tell_error(error, settings.debug)
         if isinstance(error, OSError):
             _give_up_on_stdout()
         return code

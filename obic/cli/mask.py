@@ -1,16 +1,17 @@
 """Room 5. `obic mask`: the segmenter alone."""
 
+from obic.cli.batch import PICTURE_SUFFIXES, Batch, Job
 from obic.cli.common import (
-    Output,
+    Networks,
     Stages,
     background_color_option,
-    derived_name,
     device_option,
+    jobs_option,
     obic_command,
+    output_dir_option,
     output_option,
     overwrite_option,
     read_input,
-    say,
     verbose_option,
 )
 
@@ -22,31 +23,47 @@ obic encode photo.png --mask photo-mask.png
 
 @obic_command(
     output_option,
+    output_dir_option,
     background_color_option,
     device_option,
+    jobs_option,
     overwrite_option,
     verbose_option,
     epilog=EXAMPLES,
 )
 def command(
-    source: str, output: str | None, background_color: str, device: str, overwrite: bool, verbose: bool
+    sources: tuple[str, ...],
+    output: str | None,
+    output_dir: str | None,
+    background_color: str,
+    device: str,
+    jobs: int,
+    overwrite: bool,
+    verbose: bool,
 ) -> None:
     """Write the mask that "encode" would use.
 
-    A PNG to look at, edit and give back with "obic encode --mask".
+    A PNG to look at, edit and give back with "obic encode --mask". Into a folder of its own it keeps the name of its
+    picture, so that "obic encode --mask DIR" finds it.
     """
-    stage = Stages(verbose)
-    out = Output(output or derived_name(source, "-mask.png"), source=source, overwrite=overwrite)
+    batch = Batch(sources, PICTURE_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
+    networks = Networks(device, jobs)
+    ending = ".png" if output_dir is not None else "-mask.png"
+    batch.run(lambda job: _mask(job, networks, ending, background_color, verbose))
+
+
+def _mask(job: Job, networks: Networks, ending: str, background_color: str, verbose: bool) -> None:
+    """Segment one input and write its mask."""
+    stage = Stages(verbose, job.say)
+    out = job.output(ending)
     with stage("read"):
         from obic.images import read_picture, write_mask
 
-        picture = read_picture(read_input(source), background=background_color)
+        picture = read_picture(read_input(job.source), background=background_color)
     with stage("load"):
-        from obic.codec import load_segmenter
-
-        segment = load_segmenter(device)
+        segment = networks.segmenter()
     with stage("segment"):
         labels = segment(picture.rgb)
     if not labels.any():
-        say("note: no object was found; the mask is empty")
+        job.say("note: no object was found; the mask is empty")
     out.write(write_mask(labels))

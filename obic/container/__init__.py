@@ -1,12 +1,14 @@
 """Room 1. The `.obic` container: bytes in, bytes out, no numbers of the picture. Standard library and msgpack alone.
 
-`mux` writes a file, `open_container` reads one range by range. Spec 3.
+`mux` writes a file, `open_container` reads one range by range, `merge` joins files of one picture. Spec 3 and 9.
 """
 
 from obic.container.demux import Check, Container, open_container
 from obic.container.header import Header, LayerEntry, Limits, PartEntry, default_names
+from obic.container.merge import merge
 from obic.container.mux import mux
-from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource
+from obic.container.remote import RemoteSource
+from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource, as_source
 
 __all__ = [
     "ByteSource",
@@ -19,7 +21,10 @@ __all__ = [
     "Limits",
     "PartEntry",
     "PipeSource",
+    "RemoteSource",
+    "as_source",
     "default_names",
+    "merge",
     "mux",
     "open_container",
 ]

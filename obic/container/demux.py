@@ -114,6 +114,20 @@ class Container:
                 return part.inline if part.inline is not None else self._read_part_behind(kind, part.length)
         return None
 
+    def prefetch(self, layers: Iterable[int] | None = None) -> None:
+        """Tells the source that these layers, by index, and the optional parts will be read; None: the whole file.
+
+        A source for which every request is dear fetches what stands together at once; others do nothing.
+        """
+        fetch = getattr(self._source, "prefetch", None)
+        if fetch is None:
+            return
+        wanted = range(self.header.n_layers) if layers is None else layers
+        lengths = [(self._layer_offsets[index], self.layer_bytes(index)) for index in wanted]
+        lengths += [(self._part_offsets[p.kind], p.length) for p in self.header.parts if p.inline is None]
+        ranges = [(offset, _with_checksum(length)) for offset, length in lengths if length]
+        fetch(ranges if layers is not None else [*ranges, (self.total_bytes, 1)])
+
     def check_end(self) -> None:
         """Raises FormatError if bytes follow the end of the file's last part."""
         if self._source.read_at(self.total_bytes, 1):
@@ -121,6 +135,7 @@ class Container:
 
     def verify(self) -> list[Check]:
         """The state of every section, in file order: layers, optional parts, the end. Reads the whole file."""
+        self.prefetch()
         checks = []
         for index in file_order(self.header.n_layers):
             if self.header.layers[index].length is not None:
@@ -137,6 +152,7 @@ class Container:
         Reads the ranges of those layers and of the optional parts. Raises as `read_layer` does.
         """
         wanted = {self.layer_index(layer) for layer in layers}
+        self.prefetch(wanted)
         streams = {index: self.read_layer(index) for index in file_order(self.header.n_layers) if index in wanted}
         entries = (entry if entry.index in wanted else replace(entry, length=None) for entry in self.header.layers)
         parts = {part.kind: self.read_part(part.kind) for part in self.header.parts}

@@ -1,12 +1,18 @@
-"""Room 1. Where the bytes of a file come from: memory, a seekable file, or a pipe.
+"""Room 1. Where the bytes of a file come from: memory, a seekable file, a pipe, an address.
 
-The demuxer asks for ranges and nothing else, so a source over the network needs one method:
+The demuxer asks for ranges and nothing else, so a source needs one method:
 
     read_at(offset, length) -> bytes        shorter than `length` only where the file ends
+
+A source for which every request is dear may have a second one, which is told what will be read next:
+
+    prefetch([(offset, length), ...])
 """
 
 import os
 from typing import BinaryIO, Protocol, runtime_checkable
+
+from obic.container.remote import RemoteSource
 
 
 @runtime_checkable
@@ -53,7 +59,7 @@ class PipeSource:
 
 
 def as_source(origin: "bytes | str | os.PathLike | BinaryIO | ByteSource") -> ByteSource:
-    """A `ByteSource` for bytes, a path, an open binary file, or a source as it is.
+    """A `ByteSource` for bytes, a path, an address such as https://..., an open binary file, or a source as it is.
 
     Raises OSError as the file does.
     """
@@ -64,6 +70,8 @@ def as_source(origin: "bytes | str | os.PathLike | BinaryIO | ByteSource") -> By
     if isinstance(origin, (str, os.PathLike)):
         if os.path.isfile(origin):
             return _PathSource(origin)
+        if isinstance(origin, str) and "://" in origin:
+            return RemoteSource(origin)
         origin = open(origin, "rb")  # noqa: SIM115 - a pipe, /dev/stdin, or an error that names the path
     return FileSource(origin) if origin.seekable() else PipeSource(origin)
 

@@ -1,0 +1,29 @@
+"""Room 5. `obic merge`: layers of one picture from several files into one. Imports neither numpy nor torch."""
+
+import click
+
+from obic.cli.common import Output, obic_command, open_source, overwrite_option
+from obic.container import merge, open_container
+from obic.errors import UsageError
+
+EXAMPLES = """
+obic merge photo-object.obic photo-background.obic -o photo.obic
+curl -s https://example.org/photo-background.obic | obic merge photo-object.obic - -o photo.obic
+"""
+
+
+@obic_command(
+    click.option("-o", "--output", metavar="OUT", type=click.Path(), required=True, help="Output file."),
+    overwrite_option,
+    epilog=EXAMPLES,
+)
+def command(sources: tuple[str, ...], output: str, overwrite: bool) -> None:
+    """Put layers back into one file.
+
+    The files must hold layers of one picture, coded with one mask and one model, as "obic extract" makes them. The
+    bytes of the layers are copied. A layer that several files have must be the same in all of them.
+    """
+    if sources.count("-") > 1:
+        raise UsageError("standard input can be only one of the files")
+    outs = [Output(output, source=source, overwrite=overwrite) for source in sources]
+    outs[0].write(merge([open_container(open_source(source)) for source in sources]))
