@@ -18,8 +18,13 @@ def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None) -> Tensor:
 
     a, b: [B, 3, H, W] in 0..1, sides at least 176. regions: [B, R, H, W] weights; every scale's map is then averaged
     with them, and a scale at which no window's centre lies in the region does not count. Returns [B], or [B, R].
-    Differentiable.
+    Differentiable. Always in float32: variances as differences of moments are noise in bfloat16.
     """
+    with torch.autocast(a.device.type, enabled=False):
+        return _ms_ssim(a.float(), b.float(), regions)
+
+
+def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None) -> Tensor:
     plain = regions is None
     if plain:
         regions = torch.ones_like(a[:, :1])
@@ -45,19 +50,15 @@ def _ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Separable Gaussian, valid part only, as two banded matrix products (a depthwise convolution is slow on CPUs)."""
-    return _band(x.shape[-2], x) @ x @ _band(x.shape[-1], x).T
-
-
-def _band(size: int, like: Tensor) -> Tensor:
+    """Separable Gaussian, valid part only. All planes are channels of one picture: by far the fastest on CPUs."""
     taps = torch.arange(TAPS, dtype=torch.float64) - TAPS // 2
     kernel = torch.exp(-(taps**2) / (2 * SIGMA**2))
-    kernel /= kernel.sum()
-    rows = size - TAPS + 1
-    band = torch.zeros(rows, size, dtype=torch.float64)
-    for tap, value in enumerate(kernel):
-        band.diagonal(tap)[:rows] = value
-    return band.to(like)
+    kernel = (kernel / kernel.sum()).to(x)
+    planes = x.shape[0] * x.shape[1]
+    rows = kernel.view(1, 1, TAPS, 1).expand(planes, 1, TAPS, 1)
+    y = F.conv2d(x.reshape(1, planes, *x.shape[2:]), rows, groups=planes)
+    y = F.conv2d(y, rows.mT, groups=planes)
+    return y.view(*x.shape[:2], *y.shape[2:])
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

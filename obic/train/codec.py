@@ -75,7 +75,8 @@ def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality:
     z_coded = z + torch.rand_like(z) - 0.5 if noisy else z_rounded
     hyper_bits = gaussian_bits(z_coded, z_scale) * touched
 
-    index = network.scale_index(z_rounded, level)[..., :height, :width].float()
+    with torch.autocast(z.device.type, enabled=False):
+        index = network.scale_index(z_rounded, level)[..., :height, :width]
     hyper = network.hyper_synthesis(z_rounded)[..., :height, :width]
     if not noisy:
         index = index.floor()
@@ -148,15 +149,9 @@ class Batches:
         return (np.hypot(along, across * self.random.uniform(1, 3)) < radius).astype(np.float32)
 
 
-def rows_of(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels [B, h, w] -> the picture of each row [R] and its cells [R, 1, h, w]; empty layers give no row."""
-    pictures, cells = [], []
-    for number, grid in enumerate(labels):
-        for layer in (grid, 1 - grid):
-            if layer.any():
-                pictures.append(number)
-                cells.append(layer)
-    return torch.tensor(pictures, device=labels.device), torch.stack(cells)[:, None]
+def rows_of(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells of the layers [B, L, h, w] -> picture and layer of each row [R]; empty layers give no row."""
+    return cells.any(-1).any(-1).nonzero().unbind(1)
 
 
 def draw_qualities(pictures: Tensor, generator: random.Random) -> Tensor:
@@ -172,7 +167,9 @@ def draw_qualities(pictures: Tensor, generator: random.Random) -> Tensor:
 
 def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progress: float, generator: random.Random):
     """-> loss, and bits per pixel and distortion for the log."""
-    pictures, cells = rows_of(labels)
+    layers = torch.stack([1 - labels, labels], 1)
+    pictures, numbers = rows_of(layers)
+    cells = layers[pictures, numbers][:, None]
     quality = draw_qualities(pictures, generator)
     features = network.analysis(pixels - 0.5)[pictures].float()
     decoded, conditions, rates = code_layers(network, features, cells, quality)
@@ -187,14 +184,14 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     both = both.index_add(0, pictures, conditions * kept[:, None, None, None])
     output = network.synthesis(whole, both).float() + 0.5
 
-    regions = F.interpolate(cells, scale_factor=CELL)
-    area = regions.mean((1, 2, 3))
-    error = ((output - pixels) ** 2).mean(1, keepdim=True)[pictures]
-    mse = (error * regions).sum((1, 2, 3)) / regions.sum((1, 2, 3))
+    regions = F.interpolate(layers, scale_factor=CELL)
+    area = cells.mean((1, 2, 3))
+    error = ((output - pixels) ** 2).mean(1, keepdim=True)
+    mse = ((error * regions).mean((2, 3)))[pictures, numbers] / area
     fade = min(max((progress - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
     distortion = MSE_WEIGHT * mse * (1 - fade * (1 - MSE_SHARE))
     if fade > 0:
-        similarity = ms_ssim(output[pictures], pixels[pictures], regions)[:, 0]
+        similarity = ms_ssim(output, pixels, regions)[pictures, numbers]
         distortion = distortion + fade * (1 - similarity)
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
     loss = (distortion_weight(quality) * area * distortion * kept + per_pixel).sum() / len(pixels)
