@@ -5,6 +5,7 @@ is opened.
 """
 
 import errno
+import os
 from threading import Lock
 
 from obic.errors import ObicError, UsageError
@@ -73,13 +74,12 @@ class RemoteSource:
         self._spans[offset] = data
 
     def _fetch(self, start: int, end: int) -> bytes:
+        failure: OSError
         try:
             return self._filesystem.cat_file(self._path, start=start, end=end)
-        except OSError as error:
-            if error.filename is None:
-                error.filename = self.address
-            failure: Exception = error
-        except Exception as error:  # each protocol has its own, for what an errno would say
+        except FileNotFoundError:
+            failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.address)
+        except Exception as error:  # each protocol has its own kinds
             failure = OSError(errno.EIO, " ".join(str(error).split()) or type(error).__name__, self.address)
         if start > 0 and self._size() <= start:  # the answer to a range behind the end of a file
             return b""
