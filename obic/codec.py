@@ -8,11 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from obic.constants import MAX_QUALITY, MIN_QUALITY
+from obic.constants import MAX_QUALITY, MIN_QUALITY, PART_PIXEL_MASK
 from obic.container import Container, mux
 from obic.entropy.layer import decode_layer, encode_layer
 from obic.errors import FormatError, UnsupportedError, UsageError
-from obic.masks import alpha_from_cells, decode_label_map, encode_label_map, grid_labels, grid_size
+from obic.masks import (
+    alpha_from_cells,
+    decode_label_map,
+    decode_pixel_mask,
+    encode_label_map,
+    encode_pixel_mask,
+    grid_labels,
+    grid_size,
+    spread_cells,
+)
 from obic.nn import inference
 from obic.rate import DEFAULT_QUALITY, layer_qualities
 from obic.weights import CodecModel, load_codec, segmenter_bytes
@@ -35,11 +44,13 @@ __all__ = [
 @dataclass(frozen=True)
 class Decoded:
     """A decoded picture. rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None when every layer is there.
-    missing: the indices of layers that are absent or damaged; their part of the picture is transparent."""
+    missing: the indices of layers that are absent or damaged; their part of the picture is transparent.
+    mask_damaged: the alpha follows the cells because the pixel mask is damaged."""
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     missing: tuple[int, ...]
+    mask_damaged: bool = False
 
 
 def load_model(device: str = "auto", fingerprint: int | None = None, encoder: bool = False) -> CodecModel:
@@ -71,6 +82,7 @@ class PictureEncoder:
 
     rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
     model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by kind, as for `mux`.
+    pixel_alpha: keep a pixel mask, so that an extracted object has its edge to the pixel.
     Raises UsageError on arguments that do not fit together.
     """
 
@@ -83,11 +95,14 @@ class PictureEncoder:
         model: CodecModel,
         names: Sequence[str] | None = None,
         parts: Mapping[int, bytes] | None = None,
+        pixel_alpha: bool = False,
     ):
         self._height, self._width = _check_picture(rgb, labels, n_layers)
-        self._n_layers, self._model, self._names, self._parts = n_layers, model, names, parts
+        self._n_layers, self._model, self._names, self._parts = n_layers, model, names, dict(parts or {})
         self._cells = np.zeros(grid_size(*rgb.shape[:2]), np.uint8) if labels is None else grid_labels(labels, n_layers)
         self._mask = encode_label_map(self._cells, n_layers)
+        if pixel_alpha and labels is not None:
+            self._parts[PART_PIXEL_MASK] = encode_pixel_mask(labels, self._cells)
         with torch.inference_mode():
             self._features = inference.analyse(model.network, rgb)
         self._streams: dict[tuple[int, int], bytes] = {}  # by layer and quality
@@ -183,7 +198,12 @@ def decode_picture(container: Container, model: CodecModel, *, damaged: str = "e
     visible = [index for index in missing if (labels == index).any()]
     if not visible:
         return Decoded(rgb, None, missing)
-    return Decoded(rgb, _alpha(container, labels, list(layers)), missing)
+    try:
+        return Decoded(rgb, _alpha(container, labels, list(layers)), missing)
+    except FormatError:
+        if damaged == "error":
+            raise
+        return Decoded(rgb, _cell_alpha(container, labels, list(layers)), missing, mask_damaged=True)
 
 
 @torch.inference_mode()
@@ -232,6 +252,15 @@ def _synthesise(container: Container, layers, model: CodecModel) -> np.ndarray:
 
 
 def _alpha(container: Container, labels: np.ndarray, indices: list[int]) -> np.ndarray:
-    """Opacity of the union of layers, uint8 [H, W]."""
+    """Opacity of the union of layers, uint8 [H, W]: of objects to the pixel, where the file has a pixel mask."""
+    data = None if 0 in indices else container.read_part(PART_PIXEL_MASK)
+    if data is None:
+        return _cell_alpha(container, labels, indices)
+    size = container.header.height, container.header.width
+    visible = decode_pixel_mask(data, labels, *size) & np.isin(spread_cells(labels, *size), indices)
+    return np.where(visible, np.uint8(255), np.uint8(0))
+
+
+def _cell_alpha(container: Container, labels: np.ndarray, indices: list[int]) -> np.ndarray:
     union = np.isin(labels, indices).astype(np.uint8)
     return alpha_from_cells(union, 1, container.header.height, container.header.width)

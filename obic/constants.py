@@ -21,6 +21,7 @@ CELL = 16  # spec 4.1: pixels along a side of a cell
 HYPER = 4  # spec 4.1: cells along a side of a hyper-latent position
 OBJECT_COVERAGE = 0.25  # spec 4.2 (for writers): an object owns a cell when it covers this much of its pixels
 MAX_PLANE_CELLS = 2**24  # spec 4.3: cells times planes of a coded label map; a bound on a reader's work
+MAX_MASK_PIXELS = 2**22  # spec 4.4: in mixed cells of a pixel mask; the same
 
 # Entropy coding (spec 5).
 PRECISION = 24  # spec 5.1: counts of a table row sum to 2**PRECISION

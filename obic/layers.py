@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from obic.constants import CELL
 from obic.container.header import default_names
 from obic.errors import UsageError
-from obic.masks import VOID, grid_labels
+from obic.masks import VOID, grid_labels, spread_cells
 
 KINDS = ("object", "class", "instance", "none")
 MAX_INSTANCES = 15
@@ -85,10 +84,5 @@ def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
     labels = np.zeros(cells.shape, np.uint8)
     for label, number in enumerate(numbers[order], start=1):
         labels[parts == number] = label
-    labels = _spread(labels, *classes.shape)
+    labels = spread_cells(labels, *classes.shape)
     return np.where(classes == np.append(0, values)[labels], labels, 0).astype(np.uint8), values.tolist()
-
-
-def _spread(cells: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Each pixel's cell: [height, width] from [h, w]."""
-    return cells.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]

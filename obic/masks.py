@@ -1,15 +1,26 @@
 """Room 2. From a label map of pixels to one of cells, and from cells to the alpha of one layer (spec 4).
 
-The coder of the label map is `encode_label_map` and `decode_label_map`.
+Their coders are `encode_label_map` and `encode_pixel_mask`, with `decode_...`.
 """
 
 import numpy as np
 
 from obic.constants import CELL, OBJECT_COVERAGE
 from obic.entropy.mask_coder import decode_label_map, encode_label_map
+from obic.entropy.pixel_mask import decode_pixel_mask, encode_pixel_mask, spread_cells
 from obic.errors import UsageError
 
-__all__ = ["VOID", "alpha_from_cells", "decode_label_map", "encode_label_map", "grid_labels", "grid_size"]
+__all__ = [
+    "VOID",
+    "alpha_from_cells",
+    "decode_label_map",
+    "decode_pixel_mask",
+    "encode_label_map",
+    "encode_pixel_mask",
+    "grid_labels",
+    "grid_size",
+    "spread_cells",
+]
 
 VOID = 255  # in a map of pixels: nobody said what this is; it goes with the background
 

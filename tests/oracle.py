@@ -158,6 +158,43 @@ def label_map(data, height, width, n_layers, table):
     return labels
 
 
+def pixel_mask(data, cells, height, width, table):
+    """Spec 4.4, one pixel at a time, with a set of known pixels for each label."""
+    assert data[0] == 0
+    decoder = RangeDecoder(data[1:])
+    ones, seen = [*table, 18, 61, 228], [256] * 1027
+
+    def bit(context):
+        p = max(1, min(4095, (4096 * ones[context] + seen[context] // 2) // seen[context]))
+        value = decoder.symbol([2**24 - 4096 * p, 4096 * p])
+        ones[context] += 32 * value
+        seen[context] += 32
+        return value
+
+    h, w = cells.shape
+    mixed = np.zeros((h, w), bool)
+    for i, j in np.argwhere(cells > 0):
+        other = {
+            (di, dj): cells[min(max(i + di, 0), h - 1), min(max(j + dj, 0), w - 1)] != cells[i, j]
+            for di in (-1, 0, 1)
+            for dj in (-1, 0, 1)
+        }
+        sides = any(other[place] for place in ((-1, 0), (1, 0), (0, -1), (0, 1)))
+        corners = any(other[place] for place in ((-1, -1), (-1, 1), (1, -1), (1, 1)))
+        mixed[i, j] = bit(1026 if sides else 1025 if corners else 1024)
+    places = [(y, x) for y in range(height) for x in range(width)]
+    own = {(y, x): cells[y // 16, x // 16] for y, x in places if not mixed[y // 16, x // 16]}
+    for y, x in places:
+        if mixed[y // 16, x // 16]:
+            label, context = cells[y // 16, x // 16], 0
+            template = [(2, 1), (2, 0), (2, -1), (1, 2), (1, 1), (1, 0), (1, -1), (1, -2), (0, 2), (0, 1)]
+            for up, back in template:
+                context = 2 * context + (own.get((y - up, x - back)) == label)
+            own[y, x] = label if bit(context) else 0
+    assert decoder.is_shortest()
+    return np.array([own[place] > 0 for place in places]).reshape(height, width)
+
+
 def table_index(weight, bias, shift, z, quality):
     """Spec 6, one sum at a time."""
     hyper_channels, h4, w4 = z.shape

@@ -15,7 +15,7 @@ from obic.container.header import checksum
 from obic.entropy import ScaleMap, Tables, decode_layer, encode_layer, gaussian_tables
 from obic.entropy.coder import Encoder, model, uniform
 from obic.entropy.mask_contexts import ONE_IN_256
-from obic.masks import decode_label_map, encode_label_map
+from obic.masks import decode_label_map, decode_pixel_mask, encode_label_map
 
 ROOT = Path(__file__).parents[1]
 SPEC = (ROOT / "bitstream_spec.md").read_text()
@@ -165,6 +165,11 @@ CONDITIONS = {
     "critical": [lambda: read(file([*GOOD, [64, 1]]))],
     "limit": [lambda: read(WHOLE, Limits(max_pixels=5119)), lambda: read(WHOLE, Limits(max_layers=1))],
     "label-map": [lambda: decode_label_map(GOOD[4] + b"\1", 4, 5, 2), lambda: decode_label_map(b"\xff" * 9, 4, 5, 2)],
+    "pixel-mask": [
+        lambda: decode_pixel_mask(b"\0\1\2\3", np.ones((1, 1), np.uint8), 16, 16),
+        lambda: decode_pixel_mask(b"\1", np.ones((1, 1), np.uint8), 16, 16),
+        lambda: decode_pixel_mask(b"", np.ones((1, 1), np.uint8), 16, 16),
+    ],
     "layer-cut": [lambda n=n: read(WHOLE[:-n]) for n in (1, 2, 3)],
     "layer-sum": [lambda: read(WHOLE[:-1] + b"?"), lambda: read(WHOLE[:-3] + b"?" + WHOLE[-2:])],
     "symbols": [

@@ -3,24 +3,20 @@
 Four ways to write it, all through the range coder; the writer takes the shortest. "Coded" goes label by label:
 one binary plane each, over the cells that no earlier label has claimed, with a 10-pixel causal context
 and a static trained table.
-
-Source: the template is that of JBIG (ITU-T T.82, three lines).
 """
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
 from obic.constants import MAX_PLANE_CELLS, PRECISION
 from obic.entropy.coder import Categorical, Decoder, Encoder, model, uniform
+from obic.entropy.context_walk import walk_plane
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError
 
 CODED, RAW, FULL, RECTANGLE = range(4)
 MODE_COUNTS = np.array([253, 1, 1, 1], np.int32) << (PRECISION - 8)
-
-Rows = list[list[int]]
 
 
 def encode_label_map(labels: np.ndarray, n_layers: int) -> bytes | None:
@@ -54,28 +50,6 @@ def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int)
     return labels
 
 
-def walk_plane(free: Rows, visit: Callable[[int, int, int], int]) -> Rows:
-    """Builds a binary plane in raster order from visit(y, x, context) -> bit, called for every free cell.
-
-    The context has 10 bits, the highest first: row y - 2, x - 1 to x + 1; row y - 1, x - 2 to x + 2; row y,
-    x - 2 and x - 1. Cells outside the grid and cells that are not free count as 0.
-    """
-    plane, width = [], len(free[0])
-    above2 = above = [0] * (width + 2)
-    for y, free_row in enumerate(free):
-        row = [0] * (width + 2)
-        far, near, left = above2[0], above[0] << 1 | above[1], 0
-        for x in range(width):
-            far = (far << 1 | above2[x + 1]) & 7
-            near = (near << 1 | above[x + 2]) & 31
-            if free_row[x]:
-                row[x] = visit(y, x, far << 7 | near << 2 | left)
-            left = (left << 1 | row[x]) & 3
-        plane.append(row[:width])
-        above2, above = above, row
-    return plane
-
-
 @cache
 def _context_models() -> list[Categorical]:
     one = [int(share) << (PRECISION - 8) for share in ONE_IN_256]
@@ -90,19 +64,15 @@ def _write(mode: int, labels: np.ndarray, n_layers: int) -> bytes:
 
 
 def _write_coded(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
-    for label in range(1, n_layers):
-        unclaimed = (labels == 0) | (labels >= label)
-        _write_plane(encoder, (labels == label).astype(int).tolist(), unclaimed.tolist())
-
-
-def _write_plane(encoder: Encoder, plane: Rows, free: Rows) -> None:
     models = _context_models()
 
-    def visit(y: int, x: int, context: int) -> int:
-        encoder.encode_one(plane[y][x], models[context])
-        return plane[y][x]
+    def write(bit: bool, context: int) -> int:
+        encoder.encode_one(int(bit), models[context])
+        return bit
 
-    walk_plane(free, visit)
+    for label in range(1, n_layers):
+        unclaimed = (labels == 0) | (labels >= label)
+        walk_plane((labels == label).astype(np.uint8), unclaimed.astype(np.uint8), write)
 
 
 def _read_coded(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
@@ -111,8 +81,9 @@ def _read_coded(decoder: Decoder, height: int, width: int, n_layers: int) -> np.
     models = _context_models()
     labels = np.zeros((height, width), np.uint8)
     for label in range(1, n_layers):
-        plane = walk_plane((labels == 0).tolist(), lambda y, x, context: decoder.decode_one(models[context]))
-        labels[np.array(plane, bool)] = label
+        unclaimed = (labels == 0).astype(np.uint8)
+        plane = walk_plane(np.zeros_like(labels), unclaimed, lambda _, context: decoder.decode_one(models[context]))
+        labels[plane > 0] = label
     return labels
 
 

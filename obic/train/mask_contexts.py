@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import obic.entropy
-from obic.entropy.mask_coder import walk_plane
+from obic.entropy.context_walk import walk_plane
 from obic.masks import VOID, grid_labels
 
 LONG_SIDES = (320, 480, 640, 960)
@@ -43,13 +43,12 @@ def object_grid(mask: Image.Image, long_side: int) -> np.ndarray:
 
 def count_contexts(grid: np.ndarray, counts: np.ndarray) -> None:
     """Adds one grid to counts: int64 [1024, 2], the zeros and ones seen in each context."""
-    plane = grid.tolist()
 
-    def visit(y: int, x: int, context: int) -> int:
-        counts[context, plane[y][x]] += 1
-        return plane[y][x]
+    def visit(bit: bool, context: int) -> int:
+        counts[context, int(bit)] += 1
+        return bit
 
-    walk_plane(np.ones_like(grid).tolist(), visit)
+    walk_plane(grid, np.ones_like(grid), visit)
 
 
 def main() -> None:
