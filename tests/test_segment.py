@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from obic.segment import CLASS_NAMES
@@ -53,6 +54,26 @@ def test_the_last_stage_is_dilated_to_output_stride_sixteen(network):
         coarse = network.layer4(network.layer3(fine))
     assert coarse.shape[2:] == (4, 6)
     assert network.layer4[1].conv1.dilation == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet101"])
+def test_the_backbone_is_torchvisions(name):
+    theirs = getattr(torchvision.models, name)(weights=None)
+    for convolution in (module for module in theirs.layer4.modules() if isinstance(module, nn.Conv2d)):
+        convolution.stride = (1, 1)
+        if convolution.kernel_size == (3, 3):
+            convolution.dilation = convolution.padding = (2, 2)
+    first = nn.Sequential(theirs.conv1, theirs.bn1, theirs.relu, theirs.maxpool, theirs.layer1)
+    stages = nn.ModuleDict({"stem": first, **{n: getattr(theirs, n) for n in ("layer2", "layer3", "layer4")}}).eval()
+    ours = DeepLab(name).eval()
+    backbone = {key for key in ours.state_dict() if key.split(".")[0] in stages}
+    assert backbone == set(stages.state_dict())
+    ours.load_state_dict(stages.state_dict(), strict=False)
+    x = y = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for stage in stages:
+            x, y = ours.get_submodule(stage)(x), stages[stage](y)
+    torch.testing.assert_close(x, y)
 
 
 def test_an_unknown_backbone_is_named():

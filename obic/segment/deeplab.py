@@ -1,17 +1,17 @@
-"""DeepLabv3 on a torchvision ResNet: picture in, foreground and class logits out.
+"""DeepLabv3 on a ResNet: picture in, foreground and class logits out.
 
 The head is the atrous spatial pyramid of DeepLabv3 (Chen et al. 2017, section 3.3) at output
 stride 16, refined at stride 8 with one skip from the backbone as in DeepLabv3+ (2018).
 """
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BACKBONES = {"resnet34": torchvision.models.resnet34, "resnet101": torchvision.models.resnet101}
+from obic.segment.resnet import DEPTHS, channels, stage, stem
+
+BACKBONES = tuple(DEPTHS)
 CLASSES = 20  # PASCAL VOC without the background
-OUTPUT_STRIDE = 16
 _RATES = (3, 6, 9)  # halves of the paper's: our feature maps are 20 cells wide, theirs 32 to 64
 _PYRAMID, _SKIP, _REFINED = 192, 48, 128
 
@@ -56,13 +56,12 @@ class DeepLab(nn.Module):
         super().__init__()
         if backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}")
-        resnet = BACKBONES[backbone](weights=None, zero_init_residual=True)
-        _dilate(resnet.layer4)
-        deep = resnet.fc.in_features
-        self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1)
-        self.layer2, self.layer3, self.layer4 = resnet.layer2, resnet.layer3, resnet.layer4
-        self.pyramid = Pyramid(deep, _PYRAMID)
-        self.skip = ConvNorm(deep // 4, _SKIP)
+        self.stem = nn.Sequential(*stem(), stage(backbone, 1, stride=1))
+        self.layer2 = stage(backbone, 2, stride=2)
+        self.layer3 = stage(backbone, 3, stride=2)
+        self.layer4 = stage(backbone, 4, stride=1, dilation=2)
+        self.pyramid = Pyramid(channels(backbone, 4), _PYRAMID)
+        self.skip = ConvNorm(channels(backbone, 2), _SKIP)
         self.refine = ConvNorm(_PYRAMID + _SKIP, _REFINED, 3)
         self.classify = nn.Conv2d(_REFINED, 1 + CLASSES, 1)
         # On the CPU even while the rest is built on the meta device: no file of weights replaces these two.
@@ -75,12 +74,3 @@ class DeepLab(nn.Module):
         coarse = self.pyramid(self.layer4(self.layer3(fine)))
         coarse = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
         return self.classify(self.refine(torch.cat([coarse, self.skip(fine)], 1)))
-
-
-def _dilate(stage: nn.Module) -> None:
-    """Trade the stride of a ResNet stage for dilation 2 (torchvision's BasicBlock refuses to do it)."""
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
-                module.dilation = module.padding = (2, 2)

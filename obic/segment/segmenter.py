@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from obic.nn.blank import blank
+from obic.nn.blank import blank
 from obic.segment.deeplab import DeepLab
 
 SMALLEST_SIDE = 32  # of the picture as the network sees it: two cells of the coarse map
@@ -56,18 +57,24 @@ class DeepLabSegmenter:
 
 def fold_norms(network: DeepLab) -> DeepLab:
     """Fold every batch norm into the convolution before it, in place; the network only evaluates from here on."""
-    convolution = None
+    for convolution, norm in _take_norms(network):
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(
+            convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+    return network.eval().requires_grad_(False)
+
+
+def _take_norms(network: DeepLab) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Take the batch norms out of a network; each, with the convolution that was before it."""
+    pairs, convolution = [], None
     for parent in list(network.modules()):
         for name, module in parent.named_children():
             if isinstance(module, nn.Conv2d):
                 convolution = module
             elif isinstance(module, nn.BatchNorm2d):
-                convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                    convolution.weight, convolution.bias, module.running_mean, module.running_var, module.eps,
-                    module.weight, module.bias,
-                )  # fmt: skip
+                pairs.append((convolution, module))
                 setattr(parent, name, nn.Identity())
-    return network.eval().requires_grad_(False)
+    return pairs
 
 
 def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> dict[str, np.ndarray]:
@@ -86,7 +93,9 @@ def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> d
 def unpack(arrays: dict[str, np.ndarray]) -> DeepLabSegmenter:
     """The inverse of `pack`, on the CPU. Raises KeyError or RuntimeError when arrays are missing or do not fit."""
     with blank():
-        network = fold_norms(DeepLab(str(arrays["backbone"])))
+        network = DeepLab(str(arrays["backbone"]))
+        for convolution, norm in _take_norms(network):
+            convolution.bias = norm.bias  # a place for the folded one
     state = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
