@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
+from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.errors import FormatError, LimitError, UsageError
+from obic.metadata import DAMAGED_EXIF, EXIF_PREFIX, Metadata, metadata_of_picture
 
 MAX_PIXELS = 1 << 27  # of a picture read: 134 million, 400 MB as RGB; Pillow itself refuses from 179 million on
 VOID = 255  # in a mask with VOC classes: pixels that belong to none
@@ -22,23 +25,37 @@ SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is k
     "WEBP": {"lossless": True},
 }
 
+RGB_MODES = ("RGB", "RGBA", "RGBX", "P", "PA")  # of pictures whose pixels a profile for RGB speaks of
+SAVE_NAMES = {PART_ICC: "icc_profile", PART_EXIF: "exif", PART_XMP: "xmp"}  # as Pillow has them
+FORMAT_METADATA = {
+    "AVIF": (PART_ICC, PART_EXIF, PART_XMP),
+    "JPEG": (PART_ICC, PART_EXIF, PART_XMP),
+    "PNG": (PART_ICC, PART_EXIF, PART_XMP),
+    "TIFF": (PART_ICC,),
+    "WEBP": (PART_ICC, PART_EXIF, PART_XMP),
+}
+
 Source = bytes | str | os.PathLike
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
 
 
 class Picture(NamedTuple):
-    """A picture as the codec takes it, and what had to be done to get there."""
+    """A picture as the codec takes it, what had to be done to get there, and what it brings along."""
 
     rgb: np.ndarray  # uint8 [H, W, 3], sRGB, upright
     notes: tuple[str, ...]  # one line for each loss a viewer could see
+    metadata: Metadata  # EXIF, XMP, and a colour profile if `rgb` is in it instead of sRGB
 
 
-def read_picture(source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> Picture:
+def read_picture(
+    source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS, keep_profile: bool = False
+) -> Picture:
     """Any picture Pillow reads, as upright 8-bit sRGB.
 
     Transparent pictures are composed on `background`, a CSS colour. EXIF orientation is applied; a colour profile is
-    converted to sRGB; 16-bit samples are scaled to 8 bits; of an animation the first frame is taken.
+    converted to sRGB, unless it is one of RGB pictures and `keep_profile` asks for the pixels as they are; 16-bit
+    samples are scaled to 8 bits; of an animation the first frame is taken.
 
     Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels` (height x width),
     UsageError if `background` is no colour, and OSError as the file does.
@@ -49,23 +66,41 @@ def read_picture(source: Source, *, background: str = "white", max_pixels: int =
         raise UsageError(f"unknown colour {background!r}") from error
     notes: list[str] = []
     image = _load(source, max_pixels, notes)
+    metadata = metadata_of_picture(image.info, notes)
+    if not (keep_profile and image.mode in RGB_MODES and metadata.get(PART_ICC, b"")[16:20] == b"RGB "):
+        metadata.pop(PART_ICC, None)
     image = _upright(image, notes)
     image = _to_eight_bits(image, notes)
     image = _without_alpha(image, backdrop, notes)
-    image = _to_srgb(image, notes)
-    return Picture(np.asarray(image), tuple(notes))
+    image = image.convert("RGB") if PART_ICC in metadata else _to_srgb(image, notes)
+    return Picture(np.asarray(image), tuple(notes), metadata)
 
 
-def write_picture(pixels: np.ndarray, format: str = "PNG") -> bytes:
+def write_picture(pixels: np.ndarray, format: str = "PNG", metadata: Metadata | None = None) -> bytes:
     """The picture uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as a file of a format named as Pillow does.
 
     Lossless where the format allows it, high quality otherwise. Raises UsageError if the format cannot hold it:
     transparency is never dropped silently. Colour that nobody can see (alpha 0) is written as black: it costs bytes.
+    Metadata that the format cannot hold are left out (`held`); pixels whose colour profile is among them become sRGB.
     """
+    metadata = metadata or {}
     if pixels.shape[2] == 4:
         check_alpha(format)
         pixels = np.where(pixels[..., 3:] > 0, pixels, np.uint8(0))
-    return _save(Image.fromarray(pixels), format)
+    if PART_ICC in metadata and PART_ICC not in held(metadata, format):
+        pixels = in_srgb(pixels, metadata[PART_ICC])
+    return _save(Image.fromarray(pixels), format, held(metadata, format))
+
+
+def held(metadata: Metadata, format: str) -> Metadata:
+    """Those of the metadata that a format, named as Pillow does, holds in our hands."""
+    return {kind: data for kind, data in metadata.items() if kind in FORMAT_METADATA.get(format, ())}
+
+
+def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
+    """The pixels uint8 [H, W, 3 or 4], which are in an ICC profile, in sRGB; alpha stays as it is."""
+    converted = np.asarray(_through_profile(Image.fromarray(pixels[..., :3]), profile, []))
+    return np.concatenate([converted, pixels[..., 3:]], axis=2)
 
 
 def compose(rgba: np.ndarray, backdrop: np.ndarray) -> np.ndarray:
@@ -87,7 +122,7 @@ def check_alpha(format: str) -> None:
 
 def write_mask(labels: np.ndarray) -> bytes:
     """The label map uint8 [H, W] as a PNG that `read_mask` takes back: 0 where it is 0, 255 on every object."""
-    return _save(Image.fromarray(np.where(labels > 0, np.uint8(255), np.uint8(0))), "PNG")
+    return _save(Image.fromarray(np.where(labels > 0, np.uint8(255), np.uint8(0))), "PNG", {})
 
 
 def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]:
@@ -149,7 +184,8 @@ def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF raises SyntaxError, struct.error and others; the pixels are fine
-        notes.append("the EXIF data is damaged; any orientation it holds is ignored")
+        if DAMAGED_EXIF not in notes:
+            notes.append(DAMAGED_EXIF)
         return image
 
 
@@ -219,10 +255,16 @@ def _grey_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def _save(image: Image.Image, format: str) -> bytes:
+def _save(image: Image.Image, format: str, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
+    options = {SAVE_NAMES[kind]: data for kind, data in metadata.items()}
+    if PART_EXIF in metadata:
+        options["exif"] = EXIF_PREFIX + metadata[PART_EXIF]
+    if PART_XMP in metadata and format == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
     try:
-        image.save(buffer, format=format, **SAVE_OPTIONS.get(format, {}))
+        image.save(buffer, format=format, **SAVE_OPTIONS.get(format, {}), **options)
     except (OSError, ValueError) as error:  # a mode or a size that the format lacks
         raise UsageError(f"{format} cannot hold this picture: {error}") from error
     return buffer.getvalue()

@@ -13,9 +13,9 @@ ROOMS = [  # the first prefix that fits a module's path tells its room
     (0, ("errors", "constants")),
     (1, ("container",)),
     (2, ("masks", "entropy", "layers", "rate")),
-    (3, ("images", "weights", "nn", "segment")),
-    (4, ("codec",)),
-    (5, ("__init__", "__main__", "cli", "pillow_plugin")),
+    (3, ("images", "metadata", "weights", "nn", "segment")),
+    (4, ("codec", "networks", "api", "pillow_plugin")),
+    (5, ("__init__", "__main__", "cli")),
     (6, ("train", "bench")),
 ]
 HEAVY = {"numpy", "torch", "torchvision", "PIL", "constriction"}

@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 import click
 
 from obic.errors import ObicError, UsageError
+from obic.networks import Networks
 
 if TYPE_CHECKING:
     from obic.container import ByteSource
-    from obic.weights import CodecModel
 
 STREAM = "-"
 
@@ -164,37 +163,13 @@ class Stages:
             self._tell(f"{name:12s} {time.perf_counter() - start:8.3f} s")
 
 
-class Networks:
-    """The networks of one command line: each is loaded when it is first asked for, once for all workers."""
+def tell_metadata(tell: Callable[[str], None], metadata: dict[int, bytes], format: str) -> None:
+    """A note about the metadata of a file that a picture format cannot hold."""
+    from obic.images import held
+    from obic.metadata import describe
 
-    def __init__(self, device: str, workers: int = 1):
-        self._device = device
-        self._workers = workers
-        self._lock = Lock()
-        self._loaded: dict[object, object] = {}
-
-    def codec(self, fingerprint: int | None = None, *, encoder: bool = False) -> "CodecModel":
-        """As `obic.codec.load_model`."""
-        from obic.codec import load_model
-
-        key = ("codec", fingerprint, encoder)
-        return self._once(key, lambda: load_model(self._device, fingerprint=fingerprint, encoder=encoder))
-
-    def segmenter(self) -> Callable:
-        """As `obic.codec.load_segmenter`."""
-        from obic.codec import load_segmenter
-
-        return self._once("segmenter", lambda: load_segmenter(self._device))
-
-    def _once(self, key: object, load: Callable):
-        with self._lock:
-            if not self._loaded and self._workers > 1:  # the workers share the cores
-                import torch
-
-                torch.set_num_threads(max(1, torch.get_num_threads() // self._workers))
-            if key not in self._loaded:
-                self._loaded[key] = load()
-            return self._loaded[key]
+    if left_out := {kind: metadata[kind] for kind in metadata.keys() - held(metadata, format).keys()}:
+        tell(f"note: {format} is written without {describe(left_out)}")
 
 
 def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -16,9 +16,12 @@ from obic.cli.common import (
     output_dir_option,
     output_option,
     overwrite_option,
+    tell_metadata,
     verbose_option,
 )
+from obic.container import PART_TITLES
 from obic.errors import UsageError
+from obic.metadata import metadata_of_file
 
 EXAMPLES = """
 obic decode photo.obic -o again.png
@@ -102,8 +105,12 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
     with stage("decode"):
         container.prefetch()
         decoded = decode_picture(container, model, damaged=chosen.damaged)
+        metadata, lost = metadata_of_file(container, damaged=chosen.damaged)
     with stage("write"):
-        out.write(write_picture(_pixels(decoded), chosen.format))
+        out.write(write_picture(_pixels(decoded), chosen.format, metadata))
+    tell_metadata(job.say, metadata, chosen.format)
+    for kind in lost:
+        job.say(f"note: the {PART_TITLES[kind]} data is damaged and left out")
     header = container.header
     for index in decoded.missing:
         state = "not in this file" if header.layers[index].length is None else "damaged and left out"

@@ -18,11 +18,14 @@ from obic.cli.common import (
     output_option,
     overwrite_option,
     read_input,
+    tell_metadata,
     verbose_option,
 )
 from obic.cli.info import describe, layer_lines
+from obic.constants import PART_ICC
 from obic.container import Container
 from obic.errors import UsageError
+from obic.metadata import metadata_of_file
 
 EXAMPLES = """
 obic extract photo.obic --list                    the layers of a file
@@ -115,7 +118,7 @@ def _extract(job: Job, networks: Networks, chosen: Choices) -> None:
         with stage("extract"):
             data = container.subset(indices)
     else:
-        data = _pixels(container, indices, networks, chosen, stage)
+        data = _pixels(job, container, indices, networks, chosen, stage)
     out.write(data)
 
 
@@ -124,9 +127,11 @@ def _suffix(output: str | None) -> str:
     return "" if output in (None, STREAM) else os.path.splitext(output)[1].lstrip(".")
 
 
-def _pixels(container: Container, indices: list[int], networks: Networks, chosen: Choices, stage: Stages) -> bytes:
-    """The layers as a picture file: RGBA, or RGB over another picture."""
-    from obic.images import check_alpha, compose, picture_format, read_picture, write_picture
+def _pixels(
+    job: Job, container: Container, indices: list[int], networks: Networks, chosen: Choices, stage: Stages
+) -> bytes:
+    """The layers as a picture file: RGBA with the file's metadata, or sRGB over another picture and without."""
+    from obic.images import check_alpha, compose, in_srgb, picture_format, read_picture, write_picture
 
     format = picture_format(chosen.kind)
     if chosen.over:
@@ -139,8 +144,11 @@ def _pixels(container: Container, indices: list[int], networks: Networks, chosen
         model = networks.codec(container.header.model)
     with stage("decode"):
         container.prefetch(indices)
+        metadata, _ = metadata_of_file(container)
         pixels = extract_picture(container, indices, model)
     if chosen.over:
-        pixels = compose(pixels, backdrop)
+        pixels = in_srgb(pixels, metadata[PART_ICC]) if PART_ICC in metadata else pixels
+        pixels, metadata = compose(pixels, backdrop), {}
+    tell_metadata(job.say, metadata, format)
     with stage("write"):
-        return write_picture(pixels, format)
+        return write_picture(pixels, format, metadata)

@@ -4,7 +4,7 @@ import click
 
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import obic_command, verbose_option
-from obic.container import Container
+from obic.container import PART_TITLES, Container
 
 EXAMPLES = """
 obic info photo.obic
@@ -49,6 +49,9 @@ def describe(container: Container) -> dict:
         "mask_bytes": container.mask_bytes,
         "optional_bytes": container.optional_bytes,
         "overhead_bytes": container.overhead_bytes,
+        "parts": [
+            {"kind": part.kind, "name": PART_TITLES.get(part.kind), "bytes": part.length} for part in header.parts
+        ],
         "layers": [
             {
                 "index": entry.index,
@@ -69,9 +72,11 @@ def as_text(report: dict) -> str:
         f"model {report['model']}"
     ]
     lines += layer_lines(report)
+    names = [part["name"] or f"unknown part {part['kind']}" for part in report["parts"]]
+    contents = f"  {', '.join(names)}"
     for part in ("mask", "optional", "overhead"):
         if count := report[f"{part}_bytes"]:
-            lines.append(f"    {part:14s} {count:>9,} bytes")
+            lines.append(f"    {part:14s} {count:>9,} bytes{contents if part == 'optional' else ''}")
     return "\n".join(lines)
 
 

@@ -4,13 +4,14 @@
 """
 
 from obic.container.demux import Check, Container, open_container
-from obic.container.header import Header, LayerEntry, Limits, PartEntry, default_names
+from obic.container.header import PART_TITLES, Header, LayerEntry, Limits, PartEntry, default_names
 from obic.container.merge import merge
 from obic.container.mux import mux
 from obic.container.remote import RemoteSource
 from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource, as_source
 
 __all__ = [
+    "PART_TITLES",
     "ByteSource",
     "BytesSource",
     "Check",

@@ -24,14 +24,18 @@ from obic.constants import (
     MAX_SIDE,
     MAX_STREAM_BYTES,
     MIN_QUALITY,
+    PART_EXIF,
+    PART_ICC,
     PART_NAMES,
     PART_PIXEL_MASK,
+    PART_XMP,
     SIGNATURE,
     VERSION,
 )
 from obic.errors import HeaderError, LimitError, UnsupportedError
 
 FIXED_FIELDS = 5  # version, width, height, model, mask
+PART_TITLES = {PART_NAMES: "names", PART_ICC: "icc", PART_EXIF: "exif", PART_XMP: "xmp", PART_PIXEL_MASK: "pixel-mask"}
 
 
 @dataclass(frozen=True)
