@@ -8,7 +8,6 @@ from obic.container.header import default_names
 from obic.errors import UsageError
 from obic.masks import VOID, grid_labels, spread_cells
 
-KINDS = ("object", "class", "instance", "none")
 MAX_INSTANCES = 15
 SPECK_CELLS = 4  # a connected object of fewer cells becomes background, unless it is the largest there is
 
@@ -26,14 +25,14 @@ def split_layers(classes: np.ndarray, kind: str, class_names: Sequence[str] | No
     of fewer than 4 cells, unless the largest, and those beyond 15 become background. "none": one layer.
     Raises UsageError for any other kind.
     """
-    if kind not in KINDS:
-        raise UsageError(f"there are no layers of the kind {kind!r}; choose {', '.join(KINDS)}")
     classes = np.where(classes == VOID, 0, classes)
     if kind == "none" or not classes.any():
         return None, default_names(1)
     if kind == "object":
         return (classes > 0).astype(np.uint8), default_names(2)
-    labels, values = (_by_class if kind == "class" else _by_instance)(classes)
+    if kind not in _SPLITTERS:
+        raise UsageError(f"there are no layers of the kind {kind!r}; choose object, class, instance or none")
+    labels, values = _SPLITTERS[kind](classes)
     if not values:
         return None, default_names(1)
     names = [class_names[value] if class_names else "object" for value in values]
@@ -86,3 +85,6 @@ def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
         labels[parts == number] = label
     labels = spread_cells(labels, *classes.shape)
     return np.where(classes == np.append(0, values)[labels], labels, 0).astype(np.uint8), values.tolist()
+
+
+_SPLITTERS = {"class": _by_class, "instance": _by_instance}

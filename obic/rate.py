@@ -52,10 +52,14 @@ class Rate:
         steps = (self._at(quality, n_layers) for quality in range(MIN_QUALITY - reach, MAX_QUALITY + reach + 1))
         return largest_within(self.max_bytes, list(dict.fromkeys(steps)), size)
 
+    def missed(self, n_bytes: int) -> str | None:
+        """What to say of a file of so many bytes if it is larger than it was to be; None if it is not."""
+        if self.max_bytes is None or n_bytes <= self.max_bytes:
+            return None
+        return f"the smallest file there is has {n_bytes:,} bytes, more than the {self.max_bytes:,} asked for"
+
     def _at(self, quality: int, n_layers: int) -> Qualities:
-        return layer_qualities(
-            quality, n_layers, self.object_quality, self.background_quality, self.object_boost
-        )
+        return layer_qualities(quality, n_layers, self.object_quality, self.background_quality, self.object_boost)
 
 
 def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Qualities], int]) -> Qualities:
@@ -80,6 +84,11 @@ def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Q
         if size(raised) <= max_bytes:
             chosen = raised
     return chosen
+
+
+def bytes_at(bpp: float, height: int, width: int) -> int:
+    """The most bytes of a picture's file at `bpp` bits a pixel; at least 1."""
+    return max(1, int(bpp * height * width / 8))
 
 
 def bytes_of(text: str) -> int:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import click
 
 from obic.errors import ObicError, UsageError
-from obic.networks import Networks
 
 if TYPE_CHECKING:
     from obic.container import ByteSource

@@ -8,7 +8,6 @@ import click
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
-    Networks,
     Stages,
     device_option,
     jobs_option,
@@ -22,6 +21,7 @@ from obic.cli.common import (
 from obic.container import PART_TITLES
 from obic.errors import UsageError
 from obic.metadata import metadata_of_file
+from obic.networks import Networks
 
 EXAMPLES = """
 obic decode photo.obic -o again.png

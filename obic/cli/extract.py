@@ -9,7 +9,6 @@ import click
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
-    Networks,
     Stages,
     device_option,
     jobs_option,
@@ -26,6 +25,7 @@ from obic.constants import PART_ICC
 from obic.container import Container
 from obic.errors import UsageError
 from obic.metadata import metadata_of_file
+from obic.networks import Networks
 
 EXAMPLES = """
 obic extract photo.obic --list                    the layers of a file

@@ -2,7 +2,6 @@
 
 from obic.cli.batch import PICTURE_SUFFIXES, Batch, Job
 from obic.cli.common import (
-    Networks,
     Stages,
     background_color_option,
     device_option,
@@ -14,6 +13,7 @@ from obic.cli.common import (
     read_input,
     verbose_option,
 )
+from obic.networks import Networks
 
 EXAMPLES = """
 obic mask photo.png                  photo-mask.png: black background, white object
