@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from obic.constants import MAX_QUALITY, MIN_QUALITY, PART_PIXEL_MASK
+from obic.constants import MAX_QUALITY, MIN_QUALITY, OBJECT_COVERAGE, PART_PIXEL_MASK
 from obic.container import Container, mux
 from obic.entropy.layer import decode_layer, encode_layer
 from obic.errors import FormatError, UnsupportedError, UsageError
@@ -52,6 +52,11 @@ class Decoded:
     missing: tuple[int, ...]
     mask_damaged: bool = False
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """uint8 [H, W, 3], or [H, W, 4] where layers are missing."""
+        return self.rgb if self.alpha is None else np.dstack([self.rgb, self.alpha])
+
 
 def load_model(device: str = "auto", fingerprint: int | None = None, encoder: bool = False) -> CodecModel:
     """The codec's networks and tables. device: "auto", "cpu" or "cuda"; fingerprint: None for the default model.
@@ -82,7 +87,8 @@ class PictureEncoder:
 
     rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
     model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by kind, as for `mux`.
-    pixel_alpha: keep a pixel mask, so that an extracted object has its edge to the pixel.
+    pixel_alpha: keep a pixel mask, so that an extracted object has its edge to the pixel; for all of it to be there,
+    objects then own every cell they touch.
     Raises UsageError on arguments that do not fit together.
     """
 
@@ -99,7 +105,9 @@ class PictureEncoder:
     ):
         self._height, self._width = _check_picture(rgb, labels, n_layers)
         self._n_layers, self._model, self._names, self._parts = n_layers, model, names, dict(parts or {})
-        self._cells = np.zeros(grid_size(*rgb.shape[:2]), np.uint8) if labels is None else grid_labels(labels, n_layers)
+        self._cells = np.zeros(grid_size(*rgb.shape[:2]), np.uint8)
+        if labels is not None:
+            self._cells = grid_labels(labels, n_layers, coverage=0 if pixel_alpha else OBJECT_COVERAGE)
         self._mask = encode_label_map(self._cells, n_layers)
         if pixel_alpha and labels is not None:
             self._parts[PART_PIXEL_MASK] = encode_pixel_mask(labels, self._cells)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from obic.constants import CELL
 from obic.container.header import default_names
 from obic.errors import UsageError
 from obic.masks import VOID, grid_labels, spread_cells
 
 MAX_INSTANCES = 15
-SPECK_CELLS = 4  # a connected object of fewer cells becomes background, unless it is the largest there is
+SPECK = 4 * CELL**2  # a connected object of fewer pixels becomes background, unless it is the largest there is
 
 Layers = tuple[np.ndarray | None, tuple[str, ...]]
 
@@ -21,8 +22,8 @@ def split_layers(classes: np.ndarray, kind: str, class_names: Sequence[str] | No
     every class is called "object". Where no object is left there is one layer, and the labels are None.
 
     "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
-    connected object (cells of one class, side by side or corner to corner), the largest first, at most 15; objects
-    of fewer than 4 cells, unless the largest, and those beyond 15 become background. "none": one layer.
+    connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15; objects
+    of fewer than 1024 pixels, unless the largest, and those beyond 15 become background. "none": one layer.
     Raises UsageError for any other kind.
     """
     classes = np.where(classes == VOID, 0, classes)
@@ -73,18 +74,17 @@ def _by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """As `_by_class`; a pixel belongs to an object if the object owns its cell and is of its class."""
-    cells = grid_labels(classes, int(classes.max()) + 1)
-    parts = connected_cells(cells)
-    numbers, first, sizes = np.unique(parts[parts > 0], return_index=True, return_counts=True)
-    order = np.argsort(-sizes, kind="stable")
-    order = [part for rank, part in enumerate(order) if rank == 0 or sizes[part] >= SPECK_CELLS][:MAX_INSTANCES]
-    values = cells[parts > 0][first[order]]
-    labels = np.zeros(cells.shape, np.uint8)
-    for label, number in enumerate(numbers[order], start=1):
-        labels[parts == number] = label
-    labels = spread_cells(labels, *classes.shape)
-    return np.where(classes == np.append(0, values)[labels], labels, 0).astype(np.uint8), values.tolist()
+    """As `_by_class`. A cell that several classes touch belongs to the one with most of it, for all its pixels."""
+    cells = grid_labels(classes, int(classes.max()) + 1, coverage=0)
+    owner, part = (spread_cells(each, *classes.shape) for each in (cells, connected_cells(cells)))
+    parts = np.where(classes == owner, part, 0)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    order = np.argsort(-sizes, kind="stable")[:MAX_INSTANCES]
+    chosen = [number for rank, number in enumerate(order) if sizes[number] >= (SPECK if rank else 1)]
+    label = np.zeros(len(sizes), np.uint8)
+    label[chosen] = np.arange(1, len(chosen) + 1)
+    return label[parts], [int(cells.flat[number - 1]) for number in chosen]
 
 
 _SPLITTERS = {"class": _by_class, "instance": _by_instance}

@@ -30,11 +30,12 @@ def grid_size(height: int, width: int) -> tuple[int, int]:
     return -(-height // CELL), -(-width // CELL)
 
 
-def grid_labels(label_pixels: np.ndarray, n_layers: int) -> np.ndarray:
+def grid_labels(label_pixels: np.ndarray, n_layers: int, *, coverage: float = OBJECT_COVERAGE) -> np.ndarray:
     """uint8 [ceil(H/16), ceil(W/16)]: the layer that owns each cell, for a label map of pixels, uint8 [H, W].
 
-    A cell goes to the object with the largest share of its pixels, if that share is at least OBJECT_COVERAGE
-    of the pixels inside the picture (ties: the smaller label); else to the background, 0. Void (255) is background.
+    A cell goes to the object with the largest share of its pixels, if that share is at least `coverage` of the pixels
+    inside the picture, and a pixel at least (ties: the smaller label); else to the background, 0. Void (255) is
+    background.
     Raises UsageError if a label is not below n_layers.
     """
     height, width = label_pixels.shape
@@ -43,7 +44,7 @@ def grid_labels(label_pixels: np.ndarray, n_layers: int) -> np.ndarray:
         raise UsageError(f"the mask has the label {labels.max()}, but there are {n_layers} layers")
     inside = _cell_sums(np.ones((height, width), bool))
     owner = np.zeros(inside.shape, np.uint8)
-    most = np.ceil(OBJECT_COVERAGE * inside) - 1
+    most = np.maximum(np.ceil(coverage * inside), 1) - 1
     for label in range(1, n_layers):
         share = _cell_sums(labels == label)
         owner[share > most] = label
