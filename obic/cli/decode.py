@@ -107,7 +107,7 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
         decoded = decode_picture(container, model, damaged=chosen.damaged)
         metadata, lost = metadata_of_file(container, damaged=chosen.damaged)
     with stage("write"):
-        out.write(write_picture(_pixels(decoded), chosen.format, metadata))
+        out.write(write_picture(decoded.pixels, chosen.format, metadata))
     tell_metadata(job.say, metadata, chosen.format)
     for kind in lost:
         job.say(f"note: the {PART_TITLES[kind]} data is damaged and left out")
@@ -118,10 +118,3 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
     if not chosen.as_json:
         return None
     return {"output": out.path, "width": header.width, "height": header.height, "missing": list(decoded.missing)}
-
-
-def _pixels(decoded):
-    """RGB, or RGBA where layers are missing."""
-    import numpy as np
-
-    return decoded.rgb if decoded.alpha is None else np.dstack([decoded.rgb, decoded.alpha])

@@ -10,7 +10,7 @@ import click
 from obic import __version__
 from obic.cli.common import Settings, tell_error
 
-COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify")
+COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify", "report")
 
 EPILOG = """\b
 Examples:
