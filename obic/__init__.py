@@ -7,16 +7,22 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_HOMES = {  # the module of each public name; `__init__.pyi` says the same to type checkers
     "FormatError": "errors",
     "LimitError": "errors",
     "ObicError": "errors",
     "UnsupportedError": "errors",
     "UsageError": "errors",
+    "Codec": "api",
+    "decode": "api",
+    "encode": "api",
+    "extract": "api",
+    "open": "container:open_container",
     "open_container": "container",
     "read_mask": "images",
     "read_picture": "images",
     "write_picture": "images",
+    "PictureEncoder": "codec",
     "decode_picture": "codec",
     "encode_picture": "codec",
     "extract_picture": "codec",
@@ -33,7 +39,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    module, _, attribute = home.partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -74,7 +74,9 @@ def load_segmenter(device: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
 
 
 def choose_device(name: str) -> str:
-    """"auto" -> "cuda" where there is one, else "cpu". Raises UsageError if a device is asked for and absent."""
+    """"auto" -> "cuda" where there is one, else "cpu". Raises UsageError if a device is unknown or absent."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; choose auto, cpu or cuda")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,12 +61,20 @@ def read_picture(
     Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels` (height x width),
     UsageError if `background` is no colour, and OSError as the file does.
     """
+    notes: list[str] = []
+    image = _load(source, max_pixels, notes)
+    return picture_of(image, background=background, keep_profile=keep_profile, notes=notes)
+
+
+def picture_of(
+    image: Image.Image, *, background: str = "white", keep_profile: bool = False, notes: Sequence[str] = ()
+) -> Picture:
+    """What `read_picture` makes of an image that Pillow holds. notes: what there is to say of it already."""
+    notes = list(notes)
     try:
         backdrop = ImageColor.getrgb(background)[:3]
     except ValueError as error:
         raise UsageError(f"unknown colour {background!r}") from error
-    notes: list[str] = []
-    image = _load(source, max_pixels, notes)
     metadata = metadata_of_picture(image.info, notes)
     if not (keep_profile and image.mode in RGB_MODES and metadata.get(PART_ICC, b"")[16:20] == b"RGB "):
         metadata.pop(PART_ICC, None)
@@ -95,6 +104,14 @@ def write_picture(pixels: np.ndarray, format: str = "PNG", metadata: Metadata | 
 def held(metadata: Metadata, format: str) -> Metadata:
     """Those of the metadata that a format, named as Pillow does, holds in our hands."""
     return {kind: data for kind, data in metadata.items() if kind in FORMAT_METADATA.get(format, ())}
+
+
+def pillow_info(metadata: Metadata) -> dict[str, bytes]:
+    """The metadata under the names that Pillow has for them in `info` and in `save`."""
+    info = {SAVE_NAMES[kind]: data for kind, data in metadata.items()}
+    if PART_EXIF in metadata:
+        info["exif"] = EXIF_PREFIX + metadata[PART_EXIF]
+    return info
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -133,7 +150,11 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
 
     Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
-    image = _load(source, MAX_PIXELS, [])
+    return mask_of(_load(source, MAX_PIXELS, []), height, width)
+
+
+def mask_of(image: Image.Image, height: int, width: int) -> tuple[np.ndarray, int]:
+    """What `read_mask` makes of an image that Pillow holds."""
     if image.size != (width, height):
         raise UsageError(f"the mask is {image.width}x{image.height} but the picture is {width}x{height}")
     values = _grey_values(image)
@@ -257,9 +278,7 @@ def _grey_values(image: Image.Image) -> np.ndarray:
 
 def _save(image: Image.Image, format: str, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
-    options = {SAVE_NAMES[kind]: data for kind, data in metadata.items()}
-    if PART_EXIF in metadata:
-        options["exif"] = EXIF_PREFIX + metadata[PART_EXIF]
+    options = pillow_info(metadata)
     if PART_XMP in metadata and format == "PNG":
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))

@@ -15,7 +15,7 @@ SPECK = 4 * CELL**2  # a connected object of fewer pixels becomes background, un
 Layers = tuple[np.ndarray | None, tuple[str, ...]]
 
 
-def split_layers(classes: np.ndarray, kind: str, class_names: Sequence[str] | None = None) -> Layers:
+def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[str] | None = None) -> Layers:
     """(labels, names): the layer of each pixel, uint8 [H, W], and the name of each layer, by index.
 
     classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; without them
@@ -24,11 +24,13 @@ def split_layers(classes: np.ndarray, kind: str, class_names: Sequence[str] | No
     "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
     connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15; objects
     of fewer than 1024 pixels, unless the largest, and those beyond 15 become background. "none": one layer.
-    Raises UsageError for any other kind.
+    None: the classes are 0..N-1 and layers already. Raises UsageError for any other kind.
     """
     classes = np.where(classes == VOID, 0, classes)
     if kind == "none" or not classes.any():
         return None, default_names(1)
+    if kind is None:
+        return classes, default_names(int(classes.max()) + 1)
     if kind == "object":
         return (classes > 0).astype(np.uint8), default_names(2)
     if kind not in _SPLITTERS:

@@ -34,14 +34,19 @@ def layer_qualities(
 
 @dataclass(frozen=True)
 class Rate:
-    """What the user asks for. Qualities 1..100; object_boost as in `layer_qualities`; max_bytes: of the whole file,
-    in place of `quality`."""
+    """What the user asks for. Qualities 1..100, else UsageError; object_boost as in `layer_qualities`; max_bytes: of
+    the whole file, in place of `quality`."""
 
     quality: int = DEFAULT_QUALITY
     object_quality: int | None = None
     background_quality: int | None = None
     object_boost: int = OBJECT_BOOST
     max_bytes: int | None = None
+
+    def __post_init__(self):
+        for quality in (self.quality, self.object_quality, self.background_quality):
+            if quality is not None and quality != _clip(quality):
+                raise UsageError(f"a quality is {MIN_QUALITY} to {MAX_QUALITY}, not {quality}")
 
     def qualities(self, n_layers: int, size: Callable[[Qualities], int]) -> Qualities:
         """The quality of each layer, by index. size: qualities -> bytes of the file; asked only under `max_bytes`."""

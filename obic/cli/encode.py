@@ -229,11 +229,9 @@ def _read(job: Job, chosen: Choices):
     if os.path.isdir(mask):
         mask = os.path.join(mask, job.name(".png"))
     labels, n_layers = read_mask(read_input(mask), *picture.rgb.shape[:2])
-    if chosen.layers is not None:
-        return picture, *split_layers(labels, chosen.layers)
-    if n_layers > MANY_LAYERS:
+    if n_layers > MANY_LAYERS and chosen.layers is None:
         job.say(f"note: the mask makes {n_layers} layers; cut soft edges to two values if they are not meant")
-    return picture, labels if n_layers > 1 else None, default_names(n_layers)
+    return picture, *split_layers(labels, chosen.layers)
 
 
 def _segmented(classes, chosen: Choices):

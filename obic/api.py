@@ -1,0 +1,216 @@
+"""Room 4. obic from Python: images and arrays in, bytes out, and back. `obic.encode` and its like are found here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from obic import codec
+from obic.constants import PART_ICC
+from obic.container import ByteSource, Container, default_names, open_container
+from obic.errors import ObicError, UsageError
+from obic.images import Picture, mask_of, picture_of, pillow_info, read_mask, read_picture
+from obic.layers import Layers, split_layers
+from obic.metadata import kept, kinds_from_text, metadata_of_file
+from obic.networks import Networks
+from obic.rate import DEFAULT_QUALITY, OBJECT_BOOST, Rate, bytes_at, bytes_of
+from obic.segment import CLASS_NAMES
+
+ImageLike = Image.Image | np.ndarray | torch.Tensor | bytes | str | os.PathLike
+File = Container | bytes | str | os.PathLike | BinaryIO | ByteSource
+
+log = logging.getLogger("obic")
+
+
+class Codec:
+    """The codec with its networks on one device. They are loaded when first needed, once.
+
+    Safe to share among threads. device: "auto", "cpu" or "cuda".
+
+    An image is one of Pillow's, a picture file (a path, or its bytes), an array [H, W], [H, W, 3] or [H, W, 4], or a
+    tensor [C, H, W] with C = 1, 3 or 4; arrays and tensors are uint8, or floating-point numbers in 0..1, in sRGB. A
+    file is an `.obic`: bytes, a path or an address, an open file, or what `obic.open` gives.
+    """
+
+    def __init__(self, device: str = "auto"):
+        codec.choose_device(device)
+        self._networks = Networks(device)
+
+    def encode(
+        self,
+        image: ImageLike,
+        *,
+        quality: int | None = None,
+        bpp: float | None = None,
+        size: int | str | None = None,
+        strict: bool = False,
+        object_quality: int | None = None,
+        background_quality: int | None = None,
+        object_boost: int = OBJECT_BOOST,
+        mask: ImageLike | Literal["auto", "none"] = "auto",
+        layers: Literal["object", "class", "instance", "none"] | None = None,
+        alpha: Literal["grid", "pixel"] = "grid",
+        background_color: str = "white",
+        metadata: str = "none",
+    ) -> bytes:
+        """The `.obic` file of an image. The arguments are the options of `obic encode`.
+
+        quality: 1..100; or the best that fits in `bpp` bits a pixel, or in `size` bytes, such as 3000 or "10k". Where
+        nothing fits it is the smallest file there is, with a warning, or with `strict` an ObicError.
+        mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background, every other value an
+        object. metadata: what to keep of the image's, as "exif,icc".
+        Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
+        """
+        if sum(given is not None for given in (quality, bpp, size)) > 1:
+            raise UsageError("quality, bpp and size each say how large the file is; give one of them")
+        if alpha not in ("grid", "pixel"):
+            raise UsageError(f"there is no alpha {alpha!r}; choose grid or pixel")
+        kinds = kinds_from_text(metadata)
+        picture = _picture(image, background_color, PART_ICC in kinds)
+        for note in picture.notes:
+            log.info(note)
+        labels, names = self._layers(picture.rgb, mask, layers)
+        coder = codec.PictureEncoder(
+            picture.rgb,
+            labels,
+            len(names),
+            model=self._networks.codec(encoder=True),
+            names=names,
+            parts=kept(picture.metadata, kinds),
+            pixel_alpha=alpha == "pixel",
+        )
+        max_bytes = None if size is None else bytes_of(str(size))
+        rate = Rate(
+            quality=DEFAULT_QUALITY if quality is None else quality,
+            object_quality=object_quality,
+            background_quality=background_quality,
+            object_boost=object_boost,
+            max_bytes=max_bytes if bpp is None else bytes_at(bpp, *picture.rgb.shape[:2]),
+        )
+        data = coder.encode(rate.qualities(len(names), coder.size))
+        if missed := rate.missed(len(data)):
+            if strict:
+                raise ObicError(missed)
+            warnings.warn(missed, stacklevel=2)
+        return data
+
+    def decode(self, file: File, *, damaged: Literal["error", "skip"] = "error") -> Image.Image:
+        """The whole picture: RGB, or RGBA where layers are missing. Its metadata are in `info`.
+
+        Raises FormatError (with damaged="skip" only if no layer is whole) and UnsupportedError.
+        """
+        container = open_file(file)
+        decoded = codec.decode_picture(container, self._networks.codec(container.header.model), damaged=damaged)
+        return _image(decoded.pixels, container, damaged)
+
+    def extract(self, file: File, layer: str | int | Iterable[str | int]) -> Image.Image:
+        """A layer, or several together, by name or index: RGBA. Reads the header and those layers, nothing else.
+
+        For a smaller `.obic` file with these layers, without a network: `obic.open(file).subset([layer])`.
+        Raises UsageError if there is no such layer, else as `decode`.
+        """
+        container = open_file(file)
+        wanted = [layer] if isinstance(layer, str | int) else layer
+        indices = [container.layer_index(each) for each in wanted]
+        pixels = codec.extract_picture(container, indices, self._networks.codec(container.header.model))
+        return _image(pixels, container, "error")
+
+    def encode_all(self, images: Iterable[ImageLike], *, workers: int = 2, **options) -> list[bytes]:
+        """`encode` for many images, `workers` at a time: while one is in a network, another is entropy-coded."""
+        return self._all(partial(self.encode, **options), images, workers)
+
+    def decode_all(self, files: Iterable[File], *, workers: int = 2, **options) -> list[Image.Image]:
+        """`decode` for many files, `workers` at a time."""
+        return self._all(partial(self.decode, **options), files, workers)
+
+    @staticmethod
+    def _all(work: Callable, items: Iterable, workers: int) -> list:
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(work, items))
+
+    def _layers(self, rgb: np.ndarray, mask: ImageLike, layers: str | None) -> Layers:
+        word = mask if isinstance(mask, str) and mask in ("auto", "none") else "image"
+        if layers is not None and word != "auto" and (layers == "none") != (word == "none"):
+            raise UsageError(f"layers={layers!r} contradicts this mask")
+        if "none" in (word, layers):
+            return None, default_names(1)
+        if word == "auto":
+            return split_layers(self._networks.segmenter()(rgb), layers or "object", CLASS_NAMES)
+        size = rgb.shape[:2]
+        labels, _ = read_mask(mask, *size) if _is_file(mask) else mask_of(_image_of(mask), *size)
+        return split_layers(labels, layers)
+
+
+@cache
+def default_codec() -> Codec:
+    """The codec that `obic.encode`, `obic.decode`, `obic.extract` and the Pillow plugin share."""
+    return Codec()
+
+
+def encode(image: ImageLike, **options) -> bytes:
+    """As `Codec.encode`, on the best device there is."""
+    return default_codec().encode(image, **options)
+
+
+def decode(file: File, **options) -> Image.Image:
+    """As `Codec.decode`, on the best device there is."""
+    return default_codec().decode(file, **options)
+
+
+def extract(file: File, layer: str | int | Iterable[str | int]) -> Image.Image:
+    """As `Codec.extract`, on the best device there is."""
+    return default_codec().extract(file, layer)
+
+
+def open_file(file: File) -> Container:
+    """An `.obic` file whose header is read and checked, and nothing else. As `obic.open`."""
+    return file if isinstance(file, Container) else open_container(file)
+
+
+def _is_file(image: ImageLike) -> bool:
+    return isinstance(image, bytes | str | os.PathLike)
+
+
+def _picture(image: ImageLike, background_color: str, keep_profile: bool) -> Picture:
+    if _is_file(image):
+        return read_picture(image, background=background_color, keep_profile=keep_profile)
+    return picture_of(_image_of(image), background=background_color, keep_profile=keep_profile)
+
+
+def _image_of(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
+    """An image of Pillow's from one, or from an array or a tensor. Raises UsageError if that is no picture."""
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
+    array = np.asarray(image)
+    stated = f"{array.dtype} {list(array.shape)}"
+    if array.dtype == bool:
+        array = array * np.uint8(255)
+    if array.dtype.kind == "f":
+        if not (array.size and 0 <= array.min() and array.max() <= 1):
+            raise UsageError("a picture of floating-point numbers has values in 0..1")
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or 0 in array.shape or (array.ndim != 2 and array.shape[2:] not in ((3,), (4,))):
+        raise UsageError(f"a picture is uint8, or floats in 0..1, of 1, 3 or 4 channels, not {stated}")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _image(pixels: np.ndarray, container: Container, damaged: str) -> Image.Image:
+    """Pixels as an image with the file's metadata in `info`, under Pillow's names."""
+    image = Image.fromarray(pixels)
+    metadata, _ = metadata_of_file(container, damaged=damaged)
+    image.info.update(pillow_info(metadata))
+    return image
