@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,16 +22,20 @@ def test_other_names_are_not():
         obic.decode_everything  # noqa: B018
 
 
-def test_the_example_of_the_readme_works(tmp_path, monkeypatch):
+def test_the_examples_of_the_readme_work(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.open(ROOT / "examples" / "chelsea.png").save("photo.png")
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    plain, of_pillow = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names = {}
-    exec(example, names)
-    assert names["decoded"].shape == names["rgb"].shape == (300, 451, 3)
-    assert names["rgba"].shape == (300, 451, 4)
-    assert np.ptp(names["rgba"][..., 3]) == 255
-    assert len(names["smaller"]) < len(names["data"])
+    exec(plain, names)
+    assert names["decoded"].size == names["cut_out"].size == (451, 300)
+    assert names["cut_out"].getextrema()[3] == (0, 255)
+    assert len(names["smaller"]) < len(names["data"]) <= 10_000
+    assert names["names"] == ("background", "object")
+    assert len(names["files"]) == 2
+    exec(of_pillow, names)
+    assert (names["image"].size, names["image"].mode) == ((451, 300), "RGBA")
+    assert capsys.readouterr().out == "object 3\n"
 
 
 def test_the_readme_names_files_that_exist():

@@ -130,3 +130,11 @@ def test_alpha_to_the_pixel(obic):
     alpha = np.asarray(image)[..., 3]
     assert set(alpha.ravel()) == {0, 255}
     assert alpha[10:70, 3:50].mean() > 250 > alpha[40, 52] == 0
+
+
+def test_a_damaged_pixel_mask_is_said(obic):
+    assert obic("encode", "photo.png", "--alpha", "pixel").code == 0
+    alone = obic("extract", "photo.obic", "--layer", "object", "-o", "-").out
+    done = obic("decode", "-", "-o", "x.png", "--damaged", "skip", stdin=alone[:-3])
+    assert (done.code, "pixel mask" in done.err) == (0, True)
+    assert obic("decode", "-", "-o", "y.png", stdin=alone[:-3]).code == 3

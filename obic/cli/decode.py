@@ -111,6 +111,8 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
     tell_metadata(job.say, metadata, chosen.format)
     for kind in lost:
         job.say(f"note: the {PART_TITLES[kind]} data is damaged and left out")
+    if decoded.mask_damaged:
+        job.say("note: the pixel mask is damaged; the edge follows the cells")
     header = container.header
     for index in decoded.missing:
         state = "not in this file" if header.layers[index].length is None else "damaged and left out"
