@@ -125,6 +125,15 @@ def test_two_inputs_never_share_an_output(obic, coded):
     assert found("out") == ["x-object.obic"]
 
 
+def test_no_input_is_overwritten_by_the_result_of_another(obic, coded, small_file):
+    Path("coded/x-object.obic").write_bytes(small_file)
+    done = obic("extract", coded, "--layer", 1)
+    assert done.code == 1
+    assert "x-object.obic is an input" in done.err
+    assert Path("coded/x-object.obic").read_bytes() == small_file
+    assert Path("coded/x-object-object.obic").exists()
+
+
 def test_verify_names_each_file(obic, coded, small_file):
     Path("coded/deep/x.obic").write_bytes(small_file[:-1])
     done = obic("verify", coded)

@@ -105,7 +105,7 @@ def test_info_costs_one_small_request(obic, server, data):
     assert done.code == 0
     assert json.loads(done.out)["bytes"] == len(data)
     assert server.sent == [("/x.obic", 0, FIRST_REQUEST)]
-    assert f"read {FIRST_REQUEST:,} bytes in 1 requests from http://127.0.0.1" in done.err
+    assert f"read {FIRST_REQUEST:,} bytes in 1 request from http://127.0.0.1" in done.err
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])

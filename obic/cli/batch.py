@@ -60,6 +60,7 @@ class Batch:
         self.output_dir = output_dir
         self.overwrite = overwrite
         self._workers = workers
+        self._taken = {_same(item.path) for item in self.inputs}
         self._claims: dict[str, str] = {}
         self._lock = Lock()
         self._bar = _Bar(0 if self.alone else len(self.inputs))
@@ -79,8 +80,18 @@ class Batch:
         Raises what `work` raises for a single input, and ObicError at the end if some of several failed.
         """
         if self.alone:
-            self._print(self._do(work, self.inputs[0]))
+            self.show(self._do(work, self.inputs[0]))
             return
+        self._bar.draw()
+        try:
+            failed = self._run_all(work, as_json)
+        finally:
+            self._bar.clear()
+        if failed:
+            raise ObicError(f"{len(failed)} of {len(self.inputs)} inputs failed: {', '.join(failed)}")
+
+    def _run_all(self, work: Callable[["Job"], Report], as_json: bool) -> list[str]:
+        """Returns the inputs that failed."""
         debug = click.get_current_context().obj.debug
         failed = []
         for item, outcome in self._outcomes(work):
@@ -91,27 +102,27 @@ class Batch:
                 with self._lock, self._bar:
                     code, message = tell_error(error, debug, about=item.path)
                 report = {"error": message, "exit_code": code} if as_json else None
-            with self._lock, self._bar:
-                self._print({"input": item.path, **report} if isinstance(report, dict) else report)
-                self._bar.done += 1
-        self._bar.clear()
-        if failed:
-            raise ObicError(f"{len(failed)} of {len(self.inputs)} inputs failed: {', '.join(failed)}")
+            self._bar.done += 1
+            self.show({"input": item.path, **report} if isinstance(report, dict) else report)
+        return failed
 
     def say(self, message: str) -> None:
         """One line for the user, from any worker, without breaking the bar."""
         with self._lock, self._bar:
             say(message)
 
-    def print(self, text: str) -> None:
-        """Text on standard output, from any worker."""
+    def show(self, report: Report) -> None:
+        """Print a report on standard output, from any worker."""
         with self._lock, self._bar:
-            print_text(text)
+            if report is not None:
+                print_text(report if isinstance(report, str) else json.dumps(report))
 
     def claim(self, path: str, source: str) -> None:
-        """Raises UsageError if another input of this batch has the same output."""
+        """Raises UsageError if `path` is an input of this batch, or the output of another one."""
+        if _same(path) in self._taken:
+            raise UsageError(f"{path} is an input; name another output with -o or --output-dir")
         with self._lock:
-            first = self._claims.setdefault(os.path.normcase(os.path.abspath(path)), source)
+            first = self._claims.setdefault(_same(path), source)
         if first != source:
             raise UsageError(f"{path} is the output for {first} already")
 
@@ -135,11 +146,6 @@ class Batch:
             return work(job)
         finally:
             job.close()
-
-    @staticmethod
-    def _print(report: Report) -> None:
-        if report is not None:
-            print_text(report if isinstance(report, str) else json.dumps(report))
 
 
 class Job:
@@ -187,16 +193,21 @@ class Job:
     def close(self) -> None:
         """Tell what there is to tell at the end."""
         if self._remote is not None:
-            read = f"read {self._remote.bytes_read:,} bytes in {self._remote.requests} requests"
-            self.say(f"{read} from {self._remote.address}")
+            requests = f"{self._remote.requests} request{'' if self._remote.requests == 1 else 's'}"
+            self.say(f"read {self._remote.bytes_read:,} bytes in {requests} from {self._remote.address}")
 
-    def print(self, text: str) -> None:
-        """Text on standard output, from any worker."""
-        self._batch.print(text)
+    def show(self, report: str) -> None:
+        """Print on standard output what is not returned, because an error follows."""
+        self._batch.show(report)
 
     def say(self, message: str) -> None:
         """One line for the user, that names the input where there are several."""
         self._batch.say(message if self.alone else f"{self.source}: {message}")
+
+
+def _same(path: str) -> str:
+    """A path in the one form it has, however it was written."""
+    return os.path.normcase(os.path.realpath(path))
 
 
 def _find(source: str, suffixes: Sequence[str]) -> list[Input]:
@@ -225,19 +236,18 @@ class _Bar:
         self.done = 0
         self._total = total
         self._shown = total > 0 and sys.stderr is not None and sys.stderr.isatty()
-        self._draw()
 
     def __enter__(self) -> None:
         self.clear()
 
     def __exit__(self, *_: object) -> None:
-        self._draw()
+        self.draw()
 
     def clear(self) -> None:
         if self._shown:
             click.echo("\r" + " " * (BAR + 20) + "\r", nl=False, err=True)
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         if self._shown:
             filled = BAR * self.done // self._total
             click.echo(f"[{'#' * filled:{BAR}}] {self.done}/{self._total}", nl=False, err=True)

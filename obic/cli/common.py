@@ -200,7 +200,7 @@ device_option = click.option(
     show_default=True,
     help="Where the networks run; auto takes a GPU if there is one.",
 )
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell how long each stage took.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell how long each stage took, and more.")
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show the trace of an error."
 )

@@ -29,7 +29,7 @@ def _verify(job: Job) -> None:
     for check in checks:
         what = check.section if check.index is None else f"{check.section} ({names[check.index]})"
         lines.append(f"{what:24s} {'whole' if check.error is None else 'damaged'}")
-    job.print("\n".join(lines))
+    job.show("\n".join(lines))
     damaged = [check for check in checks if check.error is not None]
     if damaged:
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
