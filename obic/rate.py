@@ -1,5 +1,6 @@
 """Room 2. What a picture may cost: the quality of each layer, from one for the picture or from a size of the file."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -74,15 +75,19 @@ def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Q
     fits and lies between two neighbours in `steps` of which the upper one does not fit: single layers, objects first,
     stand on the upper one where there is room for that.
     """
-    if size(steps[0]) > max_bytes:
-        return min(steps[:3], key=size)  # a picture's bytes may fall a little where its quality rises
-    fits, too_large = 0, len(steps)
+    fits, too_large = -1, len(steps)  # both untried
     while too_large - fits > 1:
         middle = (fits + too_large) // 2
+        if fits >= 0 and too_large < len(steps):  # bytes rise by about the same factor at each step
+            low, high = (math.log(size(steps[known])) for known in (fits, too_large))
+            guess = fits + round((math.log(max_bytes) - low) / (high - low) * (too_large - fits))
+            middle = min(max(guess, fits + 1), too_large - 1)
         if size(steps[middle]) <= max_bytes:
             fits = middle
         else:
             too_large = middle
+    if fits < 0:
+        return min(steps[:3], key=size)  # a picture's bytes may fall a little where its quality rises
     chosen = steps[fits]
     for index in file_order(len(chosen)) if too_large < len(steps) else []:
         raised = (*chosen[:index], steps[too_large][index], *chosen[index + 1 :])

@@ -41,7 +41,7 @@ def test_the_search(max_bytes, n_layers, boost, waver, seed):
         return int(sum(row[quality - 1] for row, quality in zip(sizes, qualities, strict=True)))
 
     found = Rate(object_boost=boost, max_bytes=max_bytes).qualities(n_layers, size)
-    assert len(asked) <= 10 + n_layers
+    assert len(asked) <= 9 + n_layers
     if size(found) > max_bytes:
         assert max_bytes < size((1,) * n_layers)
         assert max(found) <= 3
