@@ -161,7 +161,7 @@ def test_there_and_back_with_workers(obic, pictures, monkeypatch):
         assert (done.code, done.err) == (0, "")
         lines = [json.loads(line) for line in done.out.splitlines()]
         assert [line["input"] for line in lines] == [str(pictures / f"{name}.png") for name in "abc"]
-        assert [line["bytes"] for line in lines] == [Path(f"coded-{workers}/{n}.obic").stat().st_size for n in "abc"]
+        assert [line["bytes"] for line in lines] == [Path(line["output"]).stat().st_size for line in lines]
         assert len(loaded) == workers, "one model for all inputs of a command"
     for name in "abc":
         data = Path(f"coded-1/{name}.obic").read_bytes()

@@ -213,7 +213,8 @@ def _encode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
             raise ObicError(missed)
         job.say(f"warning: {missed}")
     out.write(data)
-    return _report(job, data, chosen)
+    report = _report(job, data, chosen)
+    return report if job.alone or report is None else {"output": out.path, **report}
 
 
 def _read(job: Job, chosen: Choices):
