@@ -189,9 +189,10 @@ def decode_picture(container: Container, model: CodecModel, *, damaged: str = "e
     damaged: "error" raises FormatError at the first layer that is damaged or cut off; "skip" leaves it out.
     Raises UnsupportedError if the model is not the file's, and FormatError if no layer can be decoded.
     """
+    labels = _label_map(container, model)
+    container.prefetch()
     if damaged == "error":
         container.check_end()
-    labels = _label_map(container, model)
     layers, failure = {}, None
     for entry in container.header.layers:
         if entry.length is not None:
@@ -224,6 +225,7 @@ def extract_picture(container: Container, layers: int | Sequence[int], model: Co
     """
     indices = [layers] if isinstance(layers, int) else list(layers)
     labels = _label_map(container, model)
+    container.prefetch(indices)
     decoded = [_decode_layer(container, labels, index, model) for index in indices]
     return np.dstack([_synthesise(container, decoded, model), _alpha(container, labels, indices)])
 

@@ -18,6 +18,7 @@ from obic.errors import TruncatedError, UsageError
 
 pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http://")
 
+GOLDEN = Path(__file__).parent / "golden" / "v1"
 STREAMS = {0: b"background" * 300, 1: b"object" * 200, 2: b"another" * 100}
 
 
@@ -159,6 +160,26 @@ def test_a_file_that_was_cut_off(server, data, length):
 def test_bytes_behind_the_end(obic, server, data):
     assert obic("verify", server.add(data)).code == 0
     assert obic("verify", server.add(data + b"\0")).code == 3
+
+
+def test_pixels_of_a_layer_cost_no_other_bytes(obic, server, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    monkeypatch.setattr("obic.container.remote.FIRST_REQUEST", 16)  # the file is small: 273 bytes
+    data = (GOLDEN / "five-layers.obic").read_bytes()
+    layers = {index: open_container(data).read_layer(index) for index in range(5)}
+    assert obic("extract", server.add(data), "--layer", 3, "-o", "layer.png").code == 0
+    read = [at for _, start, length in server.sent for at in range(start, start + length)]
+    assert sorted(read) == sorted({*range(data.index(layers[1])), *ranges_of(data, layers[3])})
+
+
+def test_pixels_of_a_whole_picture_cost_two_requests(obic, server, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    data = (GOLDEN / "five-layers.obic").read_bytes()
+    for command in ("decode", "report"):
+        server.sent.clear()
+        assert obic(command, server.add(data)).code == 0
+        assert [start for _, start, _ in server.sent] == [0, FIRST_REQUEST]
+        assert sum(length for _, _, length in server.sent) == len(data)
 
 
 @without_ranges

@@ -103,7 +103,6 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
 
         model = networks.codec(container.header.model)
     with stage("decode"):
-        container.prefetch()
         decoded = decode_picture(container, model, damaged=chosen.damaged)
         metadata, lost = metadata_of_file(container, damaged=chosen.damaged)
     with stage("write"):

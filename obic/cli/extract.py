@@ -143,9 +143,8 @@ def _pixels(
 
         model = networks.codec(container.header.model)
     with stage("decode"):
-        container.prefetch(indices)
-        metadata, _ = metadata_of_file(container)
         pixels = extract_picture(container, indices, model)
+        metadata, _ = metadata_of_file(container)
     if chosen.over:
         pixels = in_srgb(pixels, metadata[PART_ICC]) if PART_ICC in metadata else pixels
         pixels, metadata = compose(pixels, backdrop), {}

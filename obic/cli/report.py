@@ -57,7 +57,6 @@ def command(
     out = Output(output or derived_name(source, ".html"), source=source, overwrite=overwrite)
     with stage("open"):
         container = open_container(open_source(source))
-        container.prefetch()
     with stage("load"):
         model = Networks(device).codec(container.header.model)
     with stage("decode"):
@@ -81,12 +80,13 @@ def _images(container: Container, model) -> dict:
     """The pictures of the page as data addresses: the whole, and each layer by index, null where it is absent."""
     from obic.codec import decode_picture, extract_picture
 
+    whole = decode_picture(container, model).pixels
     profile = {kind: data for kind, data in metadata_of_file(container)[0].items() if kind == PART_ICC}
     layers = [
         None if entry.length is None else _address(extract_picture(container, entry.index, model), profile)
         for entry in container.header.layers
     ]
-    return {"decoded": _address(decode_picture(container, model).pixels, profile), "layers": layers}
+    return {"decoded": _address(whole, profile), "layers": layers}
 
 
 def _original(path: str, container: Container) -> str:
