@@ -1,9 +1,12 @@
 """obic: an object-based learned image codec.
 
 Importing this package is cheap: numpy, torch and the networks are loaded when a name that needs them is first used.
+Where Pillow is loaded too, before or after, it opens and saves `.obic` files.
 """
 
 from importlib import import_module
+
+from obic.pillow_watch import watch
 
 __version__ = "0.1.0"
 
@@ -45,3 +48,6 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+watch()

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "obic"
 
 ROOMS = [  # the first prefix that fits a module's path tells its room
     (0, ("errors", "constants")),
-    (1, ("container",)),
+    (1, ("container", "pillow_watch")),
     (2, ("masks", "entropy", "layers", "rate")),
     (3, ("images", "metadata", "weights", "nn", "segment")),
     (4, ("codec", "networks", "api", "pillow_plugin")),

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageCms, ImageSequence, UnidentifiedImageError
 
 import obic
-import obic.pillow_plugin
 from conftest import GOLDEN
 from obic.api import default_codec
 from obic.networks import Networks
@@ -125,8 +124,15 @@ def test_damaged_files(photo):
             image.load()
 
 
-def test_registering_loads_no_networks():
-    script = "import sys, obic.pillow_plugin, PIL.Image; PIL.Image.open(sys.argv[1]); print(*sys.modules)"
+@pytest.mark.parametrize(
+    "imports",
+    ["import obic; from PIL import Image", "from PIL import Image; import obic", "import obic.images",
+     "import obic; import PIL.PngImagePlugin", "import obic.container; import PIL.Image", "import obic.pillow_plugin"],
+)  # fmt: skip
+def test_the_format_is_known_after_any_order_of_imports(imports):
+    script = f"{imports}; import sys, PIL.Image; print(PIL.Image.open(sys.argv[1]).format, *sys.modules)"
     command = [sys.executable, "-c", script, GOLDEN / "two-layers.obic"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
-    assert not {"torch", "constriction"} & set(done.stdout.split())
+    format, *modules = done.stdout.split()
+    assert format == "OBIC"
+    assert not {"torch", "constriction"} & set(modules), "no network before there are pixels to decode"

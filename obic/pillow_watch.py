@@ -1,0 +1,39 @@
+"""Room 1. Pillow learns of `.obic` as soon as a program has imported both, in any order; nobody is made to load it.
+
+Pillow looks for no plugins by itself: each has to be imported. Doing so in `import obic` would load Pillow for `obic
+info` too. So the first import of `PIL.Image` is watched, and the plugin follows it.
+"""
+
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+PLUGIN = "obic.pillow_plugin"
+
+
+class PillowWatch:
+    """A finder of `sys.meta_path` that finds `PIL.Image` where it is, and is gone then."""
+
+    def find_spec(self, name: str, path=None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "PIL.Image":
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def and_then_the_plugin(module: ModuleType) -> None:
+                execute(module)
+                import_module(PLUGIN)
+
+            spec.loader.exec_module = and_then_the_plugin
+        return spec
+
+
+def watch() -> None:
+    """Register the format now if Pillow is loaded, else when it is."""
+    if "PIL.Image" in sys.modules:
+        import_module(PLUGIN)
+    else:
+        sys.meta_path.insert(0, PillowWatch())
