@@ -171,7 +171,7 @@ def picture_format(name: str) -> str:
     """
     Image.init()
     format = Image.registered_extensions().get("." + name.lower().lstrip("."), name.upper())
-    if format not in Image.SAVE:
+    if format not in Image.SAVE or format == "OBIC":  # our plugin's: not what a decoded picture is kept in
         raise UsageError(f"unknown picture format {name!r}; choose png, webp, tiff, jpg ...")
     return format
 
