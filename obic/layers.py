@@ -78,8 +78,8 @@ def _by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
 def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """As `_by_class`. A cell that several classes touch belongs to the one with most of it, for all its pixels."""
     cells = grid_labels(classes, int(classes.max()) + 1, coverage=0)
-    owner, part = (spread_cells(each, *classes.shape) for each in (cells, connected_cells(cells)))
-    parts = np.where(classes == owner, part, 0)
+    parts = connected_cells(cells).astype(np.int32)
+    parts = np.where(classes == spread_cells(cells, *classes.shape), spread_cells(parts, *classes.shape), 0)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")[:MAX_INSTANCES]

@@ -76,9 +76,11 @@ def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Q
     stand on the upper one where there is room for that.
     """
     fits, too_large = -1, len(steps)  # both untried
+    guesses = 5  # the range is halved after so many, in case bytes rise otherwise than guessed
     while too_large - fits > 1:
         middle = (fits + too_large) // 2
-        if fits >= 0 and too_large < len(steps):  # bytes rise by about the same factor at each step
+        if guesses and fits >= 0 and too_large < len(steps):  # bytes rise by about the same factor at each step
+            guesses -= 1
             low, high = (math.log(size(steps[known])) for known in (fits, too_large))
             guess = fits + round((math.log(max_bytes) - low) / (high - low) * (too_large - fits))
             middle = min(max(guess, fits + 1), too_large - 1)

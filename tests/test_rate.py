@@ -51,6 +51,19 @@ def test_the_search(max_bytes, n_layers, boost, waver, seed):
             assert abs(found[1] - found[0] - 2 * boost) <= 1
 
 
+@pytest.mark.parametrize("edge", [1, 2, 37, 50, 99, 100])
+def test_sizes_of_another_shape_are_found_too(edge):
+    """Nearly level, then a cliff: a search that only interpolates would walk it step by step."""
+    asked = set()
+
+    def size(qualities):
+        asked.add(qualities)
+        return qualities[0] + (1e9 if qualities[0] > edge else 0)
+
+    assert largest_within(1e6, [(quality,) for quality in range(1, 101)], size) == (edge,)
+    assert len(asked) <= 14
+
+
 def test_single_layers_stand_a_step_higher_where_there_is_room():
     def size(qualities):
         return 10 * qualities[0] + 3 * qualities[1]
