@@ -215,7 +215,7 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
     arrays = np.load(weights)
     weight, bias, shift = (arrays[f"scale_map.{name}"] for name in ("weight", "bias", "shift"))
     z_index, counts = arrays["hyper_index"], arrays["tables"]
-    fields, streams, _ = oracle.demux(path.read_bytes())
+    fields, streams, parts = oracle.demux(path.read_bytes())
     (_, width, height, model, mask), n = fields[:5], len(streams)
     assert f"{model:08x}" in weights.name
     h, w = -(-height // 16), -(-width // 16)
@@ -227,3 +227,6 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
             scale_map = ScaleMap(weight, bias, int(shift))
             real = decode_layer(streams[index], cells, quality, scale_map, z_index, Tables(counts))
             assert all(np.array_equal(a, b) for a, b in zip(stated, real, strict=True))
+    if constants.PART_PIXEL_MASK in parts:
+        mask = parts[constants.PART_PIXEL_MASK], labels.astype(np.uint8), height, width
+        assert np.array_equal(oracle.pixel_mask(*mask, ONE_IN_256), decode_pixel_mask(*mask))

@@ -75,6 +75,8 @@ def files(model: CodecModel) -> dict[str, bytes]:
         return codec.encode_picture(picture[window], labels, n_layers, qualities=qualities, model=model)
 
     two = encode(disc, 2, (20, 70))
+    names = ("backdrop", "left above", "right above", "left below", "right below")
+    ragged = codec.PictureEncoder(picture, quarters, 5, model=model, names=names, pixel_alpha=True)
     return {
         "one-layer": encode(None, 1, (50,)),
         "two-layers": two,
@@ -86,6 +88,7 @@ def files(model: CodecModel) -> dict[str, bytes]:
         "lowest-quality": encode(disc, 2, (1, 1)),
         "odd-size": encode(disc, 2, (50, 50), np.s_[:37, 20:73]),
         "one-pixel": encode(None, 1, (50,), np.s_[:1, :1]),
+        "pixel-mask": open_container(ragged.encode((10, 50, 50, 50, 50))).subset([1, 4]),
         "one-row": encode(disc, 2, (50, 60), np.s_[60:61, :100]),
     }
 
