@@ -120,7 +120,7 @@ class Codec:
         """
         container = open_file(file)
         wanted = [layer] if isinstance(layer, str | int) else layer
-        indices = [container.layer_index(each) for each in wanted]
+        indices = list(dict.fromkeys(index for each in wanted for index in container.layer_indices(each)))
         pixels = codec.extract_picture(container, indices, self._networks.codec(container.header.model))
         return _image(pixels, container, "error")
 

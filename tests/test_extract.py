@@ -69,6 +69,21 @@ def test_several_layers_make_one_file(obic, three):
     assert smaller.read_layer(2) == STREAMS[2]
 
 
+def test_a_name_means_all_that_are_numbered(obic):
+    names, streams = ("background", "dog-1", "dog-2", "dog-house", "cat"), dict.fromkeys(range(5), b"x")
+    data = mux(width=9, height=9, model=1, mask=b"m", qualities=[9] * 5, streams=streams, names=names)
+    container = open_container(data)
+    assert container.layer_indices("dog") == [1, 2]
+    assert container.layer_indices("cat") == container.layer_indices(4) == [4]
+    part = obic("extract", "-", "--layer", "dog", stdin=data).out
+    assert part == container.subset([1, 2]) == container.subset(["dog"])
+    assert open_container(container.subset(["dog-2"])).layer_indices("dog") == [2]
+    for missing in ("do", "dog-", "background-1"):
+        assert obic("extract", "-", "--layer", missing, stdin=data).code == 2
+    done = obic("extract", "-", "--layer", "dog", stdin=container.subset(["cat"]))
+    assert (done.code, "absent" in done.err) == (2, True)
+
+
 def test_several_layers_make_one_picture(obic, five):
     def alpha(*layers: int) -> np.ndarray:
         options = [word for layer in layers for word in ("--layer", layer)]

@@ -53,7 +53,7 @@ class Choices:
         "layers",
         multiple=True,
         metavar="NAME|INDEX",
-        help="Which layer; 0 is the background. Several together when given several times.",
+        help="Which layer, 0 being the background, or dog for all of dog-1, dog-2, ...; give it again for more layers.",
     ),
     click.option("--list", "list_", is_flag=True, help="Print the layers and do nothing else."),
     click.option("--over", metavar="FILE", type=click.Path(), help="Put the layers over this picture."),
@@ -111,7 +111,8 @@ def _extract(job: Job, networks: Networks, chosen: Choices) -> None:
     stage = Stages(chosen.verbose, job.say)
     with stage("open"):
         container = job.open(chosen.verbose)
-        indices = list(dict.fromkeys(container.layer_index(layer) for layer in chosen.layers))
+        found = (index for layer in chosen.layers for index in container.layer_indices(layer))
+        indices = list(dict.fromkeys(found))
     names = [re.sub(r"[^\w-]", "_", container.header.layer_names[index]) for index in indices]  # no path in them
     out = job.output(f"-{'-'.join(names)}.{chosen.kind}")
     if chosen.kind == "obic":

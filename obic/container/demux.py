@@ -96,6 +96,18 @@ class Container:
         listed = ", ".join(f"{index} {name}" for index, name in enumerate(names))
         raise UsageError(f"there is no layer {layer!r}; the file has {listed}")
 
+    def layer_indices(self, layer: str | int) -> list[int]:
+        """The layers that a name means: the one that `layer_index` gives, or where no layer is called so, all that are
+        called "name-1", "name-2", ... and are in this file. Raises UsageError if there is none.
+        """
+        header = self.header
+        if layer not in header.layer_names:
+            parts = [name.rpartition("-") for name in header.layer_names]
+            group = [index for index, (stem, _, number) in enumerate(parts) if stem == layer and number.isdecimal()]
+            if group:
+                return [index for index in group if header.layers[index].length is not None] or group
+        return [self.layer_index(layer)]
+
     def read_layer(self, index: int) -> bytes:
         """The sub-stream of one layer, checked. Reads its range and its checksum, nothing else.
 
@@ -146,12 +158,12 @@ class Container:
         return checks
 
     def subset(self, layers: Iterable[str | int]) -> bytes:
-        """A smaller valid file with the given layers alone, by byte copy (spec 9).
+        """A smaller valid file with the given layers alone (`layer_indices`), by byte copy (spec 9).
 
         It keeps the label map, every quality and the optional parts; the other layers become absent.
         Reads the ranges of those layers and of the optional parts. Raises as `read_layer` does.
         """
-        wanted = {self.layer_index(layer) for layer in layers}
+        wanted = {index for layer in layers for index in self.layer_indices(layer)}
         self.prefetch(wanted)
         streams = {index: self.read_layer(index) for index in file_order(self.header.n_layers) if index in wanted}
         entries = (entry if entry.index in wanted else replace(entry, length=None) for entry in self.header.layers)
