@@ -17,12 +17,12 @@ from PIL import Image
 from obic import codec
 from obic.constants import PART_ICC
 from obic.container import ByteSource, Container, default_names, open_container
-from obic.errors import ObicError, UsageError
+from obic.errors import UsageError
 from obic.images import Picture, mask_of, picture_of, pillow_info, read_mask, read_picture
 from obic.layers import Layers, split_layers
 from obic.metadata import kept, kinds_from_text, metadata_of_file
 from obic.networks import Networks
-from obic.rate import DEFAULT_QUALITY, OBJECT_BOOST, Rate, bytes_at, bytes_of
+from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.segment import CLASS_NAMES
 
 ImageLike = Image.Image | np.ndarray | torch.Tensor | bytes | str | os.PathLike
@@ -70,8 +70,15 @@ class Codec:
         object. metadata: what to keep of the image's, as "exif,icc".
         Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
         """
-        if sum(given is not None for given in (quality, bpp, size)) > 1:
-            raise UsageError("quality, bpp and size each say how large the file is; give one of them")
+        rate = Rate(
+            quality=quality,
+            bpp=bpp,
+            size=None if size is None else bytes_of(str(size)),
+            strict=strict,
+            object_quality=object_quality,
+            background_quality=background_quality,
+            object_boost=object_boost,
+        )
         if alpha not in ("grid", "pixel"):
             raise UsageError(f"there is no alpha {alpha!r}; choose grid or pixel")
         kinds = kinds_from_text(metadata)
@@ -88,19 +95,10 @@ class Codec:
             parts=kept(picture.metadata, kinds),
             pixel_alpha=alpha == "pixel",
         )
-        max_bytes = None if size is None else bytes_of(str(size))
-        rate = Rate(
-            quality=DEFAULT_QUALITY if quality is None else quality,
-            object_quality=object_quality,
-            background_quality=background_quality,
-            object_boost=object_boost,
-            max_bytes=max_bytes if bpp is None else bytes_at(bpp, *picture.rgb.shape[:2]),
-        )
-        data = coder.encode(rate.qualities(len(names), coder.size))
-        if missed := rate.missed(len(data)):
-            if strict:
-                raise ObicError(missed)
-            warnings.warn(missed, stacklevel=2)
+        pixels = picture.rgb.size // 3
+        data = coder.encode(rate.qualities(len(names), pixels, coder.size))
+        if warning := rate.check(len(data), pixels):
+            warnings.warn(warning, stacklevel=2)
         return data
 
     def decode(self, file: File, *, damaged: Literal["error", "skip"] = "error") -> Image.Image:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from obic.constants import MAX_QUALITY, MIN_QUALITY
 from obic.container.header import file_order
-from obic.errors import UsageError
+from obic.errors import ObicError, UsageError
 
 DEFAULT_QUALITY = 45
 OBJECT_BOOST = 6  # the object's quality lies this much above, the background's this much below what is asked for
@@ -35,34 +35,59 @@ def layer_qualities(
 
 @dataclass(frozen=True)
 class Rate:
-    """What the user asks for. Qualities 1..100, else UsageError; object_boost as in `layer_qualities`; max_bytes: of
-    the whole file, in place of `quality`."""
+    """What the user asks for: a quality of 1..100, or the best file of at most `bpp` bits a pixel or `size` bytes.
 
-    quality: int = DEFAULT_QUALITY
+    With none of them it is DEFAULT_QUALITY. object_quality and background_quality: 1..100, fixed; object_boost as in
+    `layer_qualities`. strict: a file that cannot be as small as asked for is an error. Raises UsageError where these
+    do not fit together.
+    """
+
+    quality: int | None = None
+    bpp: float | None = None
+    size: int | None = None
+    strict: bool = False
     object_quality: int | None = None
     background_quality: int | None = None
     object_boost: int = OBJECT_BOOST
-    max_bytes: int | None = None
 
     def __post_init__(self):
+        if sum(given is not None for given in (self.quality, self.bpp, self.size)) > 1:
+            raise UsageError("quality, bpp and size each say how large the file is; give one of them")
         for quality in (self.quality, self.object_quality, self.background_quality):
             if quality is not None and quality != _clip(quality):
                 raise UsageError(f"a quality is {MIN_QUALITY} to {MAX_QUALITY}, not {quality}")
+        for target in (self.bpp, self.size):
+            if target is not None and not 0 < target < math.inf:
+                raise UsageError(f"nothing fits in {target}")
+        if self.strict and self.bpp is self.size is None:
+            raise UsageError("strict belongs to bpp or size")
 
-    def qualities(self, n_layers: int, size: Callable[[Qualities], int]) -> Qualities:
-        """The quality of each layer, by index. size: qualities -> bytes of the file; asked only under `max_bytes`."""
-        if self.max_bytes is None:
-            return self._at(self.quality, n_layers)
+    def qualities(self, n_layers: int, pixels: int, size: Callable[[Qualities], int]) -> Qualities:
+        """The quality of each layer, by index, for a picture of so many pixels.
+
+        size: qualities -> bytes of the file; asked only where a size is asked for.
+        """
+        max_bytes = self.max_bytes(pixels)
+        if max_bytes is None:
+            return self._at(DEFAULT_QUALITY if self.quality is None else self.quality, n_layers)
         # Beyond 1..100 by the boost, so that in the end every layer stands at its lowest or highest quality.
         reach = abs(self.object_boost)
         steps = (self._at(quality, n_layers) for quality in range(MIN_QUALITY - reach, MAX_QUALITY + reach + 1))
-        return largest_within(self.max_bytes, list(dict.fromkeys(steps)), size)
+        return largest_within(max_bytes, list(dict.fromkeys(steps)), size)
 
-    def missed(self, n_bytes: int) -> str | None:
-        """What to say of a file of so many bytes if it is larger than it was to be; None if it is not."""
-        if self.max_bytes is None or n_bytes <= self.max_bytes:
+    def max_bytes(self, pixels: int) -> int | None:
+        """The most bytes that the file of a picture of so many pixels may have; None for any number."""
+        return self.size if self.bpp is None else max(1, int(self.bpp * pixels / 8))
+
+    def check(self, n_bytes: int, pixels: int) -> str | None:
+        """What to warn of where the file has more bytes than it may. Raises ObicError instead if that is strict."""
+        most = self.max_bytes(pixels)
+        if most is None or n_bytes <= most:
             return None
-        return f"the smallest file there is has {n_bytes:,} bytes, more than the {self.max_bytes:,} asked for"
+        message = f"the smallest file there is has {n_bytes:,} bytes, more than the {most:,} asked for"
+        if self.strict:
+            raise ObicError(message)
+        return message
 
     def _at(self, quality: int, n_layers: int) -> Qualities:
         return layer_qualities(quality, n_layers, self.object_quality, self.background_quality, self.object_boost)
@@ -96,11 +121,6 @@ def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Q
         if size(raised) <= max_bytes:
             chosen = raised
     return chosen
-
-
-def bytes_at(bpp: float, height: int, width: int) -> int:
-    """The most bytes of a picture's file at `bpp` bits a pixel; at least 1."""
-    return max(1, int(bpp * height * width / 8))
 
 
 def bytes_of(text: str) -> int:

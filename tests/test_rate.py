@@ -1,5 +1,7 @@
 """Qualities from a size: the search alone, on made-up sizes, and with the codec."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from obic.codec import PictureEncoder
 from obic.container import open_container
-from obic.errors import UsageError
+from obic.errors import ObicError, UsageError
 from obic.nn import inference
 from obic.rate import OBJECT_BOOST, Rate, bytes_of, largest_within, layer_qualities
 
@@ -40,8 +42,8 @@ def test_the_search(max_bytes, n_layers, boost, waver, seed):
         asked.add(qualities)
         return int(sum(row[quality - 1] for row, quality in zip(sizes, qualities, strict=True)))
 
-    found = Rate(object_boost=boost, max_bytes=max_bytes).qualities(n_layers, size)
-    assert len(asked) <= 9 + n_layers
+    found = Rate(object_boost=boost, size=max_bytes).qualities(n_layers, 1, size)
+    assert len(asked) <= 13 + n_layers
     if size(found) > max_bytes:
         assert max_bytes < size((1,) * n_layers)
         assert max(found) <= 3
@@ -75,17 +77,35 @@ def test_single_layers_stand_a_step_higher_where_there_is_room():
 
 
 def test_fixed_qualities_stay():
-    rate = Rate(object_quality=80, max_bytes=1000)
-    assert rate.qualities(2, lambda qualities: 10 * sum(qualities)) == (20, 80)
-    assert Rate(background_quality=5, max_bytes=1000).qualities(3, lambda qualities: 5 * sum(qualities)) == (5, 98, 97)
-    assert Rate(object_quality=80, background_quality=5, max_bytes=1).qualities(2, sum) == (5, 80)
+    rate = Rate(object_quality=80, size=1000)
+    assert rate.qualities(2, 1, lambda qualities: 10 * sum(qualities)) == (20, 80)
+    assert Rate(background_quality=5, size=1000).qualities(3, 1, lambda qualities: 5 * sum(qualities)) == (5, 98, 97)
+    assert Rate(object_quality=80, background_quality=5, size=1).qualities(2, 1, sum) == (5, 80)
 
 
 def test_a_quality_needs_no_search():
     def never(qualities):
         raise AssertionError
 
-    assert Rate(quality=30, object_boost=1).qualities(2, never) == (29, 31)
+    assert Rate(quality=30, object_boost=1).qualities(2, 1, never) == (29, 31)
+
+
+def test_files_that_are_too_large():
+    assert Rate(bpp=2).max_bytes(100) == 25 and Rate(bpp=0.001).max_bytes(100) == 1
+    assert Rate(size=25).check(25, 100) is None and Rate(quality=5).check(10**9, 100) is None
+    assert "26 bytes, more than the 25" in Rate(bpp=2).check(26, 100)
+    with pytest.raises(ObicError, match="26 bytes"):
+        Rate(size=25, strict=True).check(26, 100)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 5, "bpp": 1}, {"bpp": 1, "size": 10}, {"quality": 0}, {"object_quality": 101}, {"bpp": math.nan},
+     {"background_quality": -1}, {"bpp": 0}, {"bpp": math.inf}, {"size": 0}, {"strict": True}],
+)  # fmt: skip
+def test_what_does_not_fit_together(options):
+    with pytest.raises(UsageError):
+        Rate(**options)
 
 
 def test_sizes_in_words():
@@ -111,7 +131,7 @@ def test_a_picture_is_analysed_once(tiny_encoder, monkeypatch):
     lowest, highest = picture.size((1, 1)), picture.size((100, 100))
     assert lowest < highest
     target = (lowest + highest) // 2
-    qualities = Rate(max_bytes=target).qualities(2, picture.size)
+    qualities = Rate(size=target).qualities(2, 96 * 128, picture.size)
     assert picture.size(qualities) <= target < picture.size(tuple(quality + 1 for quality in qualities))
     assert calls.count("analyse") == 1
     seen = calls.count("encode_cells")

@@ -1,7 +1,7 @@
 """Room 5. `obic encode`: pictures in, `.obic` files out."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import click
 
@@ -22,11 +22,11 @@ from obic.cli.common import (
 from obic.cli.info import as_text, describe
 from obic.constants import PART_ICC
 from obic.container import default_names
-from obic.errors import ObicError, UsageError
+from obic.errors import UsageError
 from obic.metadata import describe as metadata_text
 from obic.metadata import kept, kinds_from_text
 from obic.networks import Networks
-from obic.rate import DEFAULT_QUALITY, OBJECT_BOOST, Rate, bytes_at, bytes_of
+from obic.rate import OBJECT_BOOST, Rate, bytes_of
 
 QUALITY = click.IntRange(1, 100)
 MANY_LAYERS = 21  # more than PASCAL VOC has classes
@@ -48,13 +48,7 @@ cat photo.png | obic encode - -o - | obic decode - -o - > again.png
 class Choices:
     """The options of the command that say how a picture is coded and what is told of it."""
 
-    quality: int | None
-    bpp: float | None
-    size: int | None
-    strict: bool
-    object_quality: int | None
-    background_quality: int | None
-    object_boost: int
+    rate: Rate
     mask: str
     layers: str | None
     alpha: str
@@ -64,10 +58,6 @@ class Choices:
     verbose: bool
 
     def __post_init__(self):
-        if sum(given is not None for given in (self.quality, self.bpp, self.size)) > 1:
-            raise UsageError("--quality, --bpp and --size each say how large the file is; give one of them")
-        if self.strict and self.bpp is self.size is None:
-            raise UsageError("--strict belongs to --bpp or --size")
         if self.layers is not None and (self.layers == "none") != (self.mask == "none") and self.mask != "auto":
             raise UsageError(f"--mask {self.mask} and --layers {self.layers} contradict each other")
 
@@ -75,16 +65,6 @@ class Choices:
     def split(self) -> bool:
         """Whether the picture is to have objects."""
         return "none" not in (self.mask, self.layers)
-
-    def rate(self, height: int, width: int) -> Rate:
-        """What to spend on a picture of this size."""
-        return Rate(
-            quality=DEFAULT_QUALITY if self.quality is None else self.quality,
-            object_quality=self.object_quality,
-            background_quality=self.background_quality,
-            object_boost=self.object_boost,
-            max_bytes=self.size if self.bpp is None else bytes_at(self.bpp, height, width),
-        )
 
 
 class Size(click.ParamType):
@@ -171,7 +151,8 @@ def command(
     What was changed is said on standard error. A folder stands for all pictures below it.
     """
     batch = Batch(sources, PICTURE_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
-    networks, chosen = Networks(device, jobs), Choices(**choices)
+    rate = Rate(**{field.name: choices.pop(field.name) for field in fields(Rate)})
+    networks, chosen = Networks(device, jobs), Choices(rate, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 
 
@@ -206,12 +187,10 @@ def _encode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
         coder = PictureEncoder(
             picture.rgb, labels, len(names), model=model, names=names, parts=parts, pixel_alpha=alpha
         )
-        rate = chosen.rate(*picture.rgb.shape[:2])
-        data = coder.encode(rate.qualities(len(names), coder.size))
-    if missed := rate.missed(len(data)):
-        if chosen.strict:
-            raise ObicError(missed)
-        job.say(f"warning: {missed}")
+        pixels = picture.rgb.size // 3
+        data = coder.encode(chosen.rate.qualities(len(names), pixels, coder.size))
+    if warning := chosen.rate.check(len(data), pixels):
+        job.say(f"warning: {warning}")
     out.write(data)
     report = _report(job, data, chosen)
     return report if job.alone or report is None else {"output": out.path, **report}
