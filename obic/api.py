@@ -190,6 +190,7 @@ def _image_of(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
         return image
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
+        image = image.float() if image.is_floating_point() else image  # numpy has no bfloat16
         image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
     array = np.asarray(image)
     stated = f"{array.dtype} {list(array.shape)}"

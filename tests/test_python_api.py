@@ -69,6 +69,8 @@ def test_every_kind_of_image(rgb, tmp_path):
     same += [np.dstack([rgb, np.full((96, 112), 255, np.uint8)]), rgb[:, ::-1][:, ::-1]]
     for other in same:
         assert obic.encode(other) == expected
+    half = torch.ones(3, 96, 112, dtype=torch.bfloat16)
+    assert obic.encode(half) == obic.encode(np.full((96, 112, 3), 255, np.uint8))
     grey = obic.encode(rgb[..., 0])
     tensor = torch.from_numpy(rgb[..., 0])
     for other in (rgb[..., :1], tensor, tensor[None], np.dstack([rgb[..., 0]] * 3)):
