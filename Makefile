@@ -8,10 +8,10 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench train lint clean
+.PHONY: help setup demo test bench bench-rivals train lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS='...' is passed on; DATA=folder holds kodak/ and the *.zip sets (now: $(DATA))"
 
@@ -35,6 +35,9 @@ lint: $(READY) ## check style
 
 bench: $(READY) data ## rate and quality on the Kodak pictures, from real file sizes
 	$(BIN)/python -m obic.bench --data $(DATA) $(ARGS)
+
+bench-rivals: $(READY) data ## JPEG, JPEG 2000, WebP and AVIF on the same pictures at the same bytes
+	$(BIN)/python -m obic.bench.rivals --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)

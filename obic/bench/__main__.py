@@ -12,13 +12,11 @@ from pathlib import Path
 import torch
 
 from obic import codec
-from obic.bench import rivals
-from obic.bench.codec import TestPicture, at_rate, averages, measure, read_folder, read_voc
+from obic.bench.codec import at_rate, averages, measure, read_sets
 from obic.bench.metrics import decibels
 
 RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)
-TARGETS = (0.0648, 0.10, 0.25)  # for the other codecs
-QUALITIES = (1, 15, 30, 40, 50, 60, 75, 100)
+QUALITIES = (1, 15, 30, 45, 60, 80, 100)
 
 
 def curve(title: str, means: dict[int, dict[str, float]]) -> str:
@@ -62,23 +60,12 @@ def times(curves: dict[str, dict[int, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def read_sets(data: Path | None, kodak: Path | None, voc: Path | None, every: int) -> dict[str, list[TestPicture]]:
-    kodak, voc = kodak or (data and data / "kodak"), voc or (data and data / "voc-eval.zip")
-    sets = {}
-    if kodak and kodak.is_dir():
-        sets["Kodak"] = read_folder(kodak)[::every]
-    if voc and voc.is_file():
-        sets["VOC 2012 val, 320x320"] = read_voc(voc)[::every]
-    return sets
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder that holds kodak/ or voc-eval.zip, or both")
     parser.add_argument("--kodak", type=Path, help="folder of pictures, instead of DATA/kodak")
     parser.add_argument("--voc", type=Path, help="zip of pictures with masks, instead of DATA/voc-eval.zip")
     parser.add_argument("--quick", action="store_true", help="every fourth picture, every third quality; no files")
-    parser.add_argument("--rivals", action="store_true", help="JPEG, JPEG 2000, WebP and AVIF at the same bytes too")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for results.md and results.json")
     args = parser.parse_args()
@@ -99,8 +86,6 @@ def main() -> None:
                     print(f"\r{title}: {done}  ", end="", file=sys.stderr, flush=True)
             curves[title], everything[title] = averages(rows), [asdict(row) for row in rows]
     sections = [curve(title, means) for title, means in curves.items()]
-    if args.rivals:
-        sections += [rivals.table(rivals.measure_rivals(sets[name], TARGETS), name) for name in sets]
     text = "\n\n".join([rates(curves), *sections, times(curves)])
     print(text)
     if not args.quick:

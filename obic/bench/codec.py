@@ -76,6 +76,17 @@ def read_voc(path: Path, crop: int | None = 320) -> list[TestPicture]:
     return pictures
 
 
+def read_sets(data: Path | None, kodak: Path | None, voc: Path | None, every: int) -> dict[str, list[TestPicture]]:
+    """The evaluation sets that are there, by name: DATA/kodak and DATA/voc-eval.zip, or the places named instead."""
+    kodak, voc = kodak or (data and data / "kodak"), voc or (data and data / "voc-eval.zip")
+    sets = {}
+    if kodak and kodak.is_dir():
+        sets["Kodak"] = read_folder(kodak)[::every]
+    if voc and voc.is_file():
+        sets["VOC 2012 val, 320x320"] = read_voc(voc)[::every]
+    return sets
+
+
 def measure(
     pictures: Iterable[TestPicture],
     settings: Sequence[int],

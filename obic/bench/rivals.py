@@ -1,18 +1,22 @@
-"""Other codecs at the same bytes, picture by picture, through Pillow: what a user would reach for today."""
+"""`python -m obic.bench.rivals`: other codecs at the same bytes, picture by picture, through Pillow: what a user would
+reach for today. Writes `docs/rivals.md`."""
 
 from __future__ import annotations
 
+import argparse
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, features
 
-from obic.bench.codec import TestPicture
+from obic.bench.codec import TestPicture, read_sets
 from obic.bench.metrics import ms_ssim, psnr
 
+TARGETS = (0.0648, 0.10, 0.25)  # bits a pixel
 Save = Callable[[Image.Image, int], bytes]
 
 
@@ -105,3 +109,23 @@ def table(points: Sequence[RivalPoint], title: str) -> str:
             f"{point.above or ''} |"
         )
     return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.rivals", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/ or voc-eval.zip, or both")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for rivals.md")
+    args = parser.parse_args()
+    sets = read_sets(args.data, None, None, every=1)
+    if not sets:
+        parser.error(f"{args.data} holds neither kodak/ nor voc-eval.zip")
+    parts = [name for name in ("pil", "jpg", "jpg_2000", "webp", "avif") if features.check(name)]
+    versions = [f"{name} {features.version(name)}" for name in parts]
+    tables = [table(measure_rivals(pictures, TARGETS), name) for name, pictures in sets.items()]
+    text = "\n\n".join(["# Other codecs", f"Made by `make bench-rivals` through Pillow ({', '.join(versions)}).", *tables])
+    print(text)
+    (args.out / "rivals.md").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from obic.nn.blank import blank
-from obic.nn.blank import blank
 from obic.segment.deeplab import DeepLab
 
 SMALLEST_SIDE = 32  # of the picture as the network sees it: two cells of the coarse map
