@@ -122,7 +122,8 @@ def main() -> None:
     parts = [name for name in ("pil", "jpg", "jpg_2000", "webp", "avif") if features.check(name)]
     versions = [f"{name} {features.version(name)}" for name in parts]
     tables = [table(measure_rivals(pictures, TARGETS), name) for name, pictures in sets.items()]
-    text = "\n\n".join(["# Other codecs", f"Made by `make bench-rivals` through Pillow ({', '.join(versions)}).", *tables])
+    head = f"# Other codecs\n\nMade by `make bench-rivals` through Pillow ({', '.join(versions)})."
+    text = "\n\n".join([head, *tables])
     print(text)
     (args.out / "rivals.md").write_text(text + "\n")
 

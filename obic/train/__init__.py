@@ -1,1 +1,1 @@
-"""Training of the networks. Needs torch, torchvision, numpy and Pillow only; nothing in the product imports it."""
+"""Training of the networks. Needs torch, numpy and Pillow only; nothing in the product imports it."""
