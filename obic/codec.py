@@ -176,10 +176,10 @@ def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model
         features,
         cells,
         quality,
-        model.hyper_index[quality - 1],
+        model.hyper_prior,
         lambda z: model.scale_map.index(z, quality),
     )
-    return encode_layer(z, residual, cells, quality, model.scale_map, model.hyper_index, model.tables)
+    return encode_layer(z, residual, cells, quality, model.scale_map, model.hyper_prior, model.tables)
 
 
 @torch.inference_mode()
@@ -247,7 +247,7 @@ def _decode_symbols(container: Container, cells: np.ndarray, index: int, model: 
     quality = container.header.layers[index].quality
     data = container.read_layer(index)
     try:
-        return decode_layer(data, cells, quality, model.scale_map, model.hyper_index, model.tables)
+        return decode_layer(data, cells, quality, model.scale_map, model.hyper_prior, model.tables)
     except FormatError as error:
         raise FormatError(str(error), section=f"layer {index}") from error
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from obic.entropy.scale_map import ScaleMap
-from obic.entropy.tables import Tables
+from obic.entropy.tables import HyperPrior, Tables
 from obic.errors import ObicError, UnsupportedError
 from obic.nn.blank import blank
 from obic.nn.model import CodecNetwork, Shape
@@ -33,13 +33,13 @@ class CodecModel:
     """A codec ready for work.
 
     network: the float parts, on their device, without gradients. scale_map: z and quality -> table indices.
-    hyper_index: uint8 [100, Z], the table index of each channel of z at each quality. tables: symbol counts.
+    hyper_prior: table rows and offsets of z. tables: symbol counts.
     fingerprint: 32 bits that name all a decoder needs (`fingerprint_of`).
     """
 
     network: CodecNetwork
     scale_map: ScaleMap
-    hyper_index: np.ndarray
+    hyper_prior: HyperPrior
     tables: Tables
     fingerprint: int
 
@@ -103,7 +103,8 @@ def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder:
     network.requires_grad_(False).eval()
     scale_map = ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]))
     tables = Tables(arrays["tables"])
-    return CodecModel(network, scale_map, arrays["hyper_index"], tables, fingerprint_of(arrays, shape))
+    hyper_prior = HyperPrior(arrays["hyper_index"], arrays["hyper_offset"])
+    return CodecModel(network, scale_map, hyper_prior, tables, fingerprint_of(arrays, shape))
 
 
 def fingerprint_of(arrays: Mapping[str, np.ndarray], shape: Shape) -> int:

@@ -230,7 +230,7 @@ def values(decoder, places, rows, counts):
     return result
 
 
-def layer(data, cells, quality, weight, bias, shift, z_index, counts):
+def layer(data, cells, quality, weight, bias, shift, z_index, z_offset, counts):
     """Spec 5.4: (z, r) of one sub-stream."""
     height, width = cells.shape
     counts = [[int(count) for count in row] for row in counts]
@@ -240,8 +240,10 @@ def layer(data, cells, quality, weight, bias, shift, z_index, counts):
     owned = [(y, x) for y in range(height) for x in range(width) if cells[y, x]]
     touched = sorted({(y // 4, x // 4) for y, x in owned})
     places = [(k, *position) for k in range(len(z)) for position in touched]
+    for place in places:
+        z[place] = z_offset[quality - 1][place[0]]
     for place, value in values(decoder, places, [z_index[quality - 1][k] for k, _, _ in places], counts).items():
-        z[place] = value
+        z[place] += value
     index = table_index(weight, bias, shift, z, quality)
     places = [(c, *position) for c in range(len(r)) for position in owned]
     for place, value in values(decoder, places, [index[place] for place in places], counts).items():

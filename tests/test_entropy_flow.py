@@ -45,7 +45,7 @@ def read_with_oracle(data):
     h, w = -(-height // 16), -(-width // 16)
     labels = np.zeros((h, w)) if n == 1 else oracle.label_map(mask, h, w, n, ONE_IN_256)
     quality = {index: fields[5 + 2 * position] for position, index in enumerate([*range(1, n), 0])}
-    model = (TOY.weight, TOY.bias, TOY.shift, TOY.z_index.tolist(), TABLES.counts)
+    model = (TOY.weight, TOY.bias, TOY.shift, TOY.z_index.tolist(), TOY.z_offset.tolist(), TABLES.counts)
     return {
         index: oracle.layer(stream, labels == index, quality[index], *model)
         for index, stream in streams.items()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from obic.entropy import ScaleMap, decode_layer, encode_layer, gaussian_tables, hyper_cells
+from obic.entropy import HyperPrior, ScaleMap, decode_layer, encode_layer, gaussian_tables, hyper_cells
 from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.entropy.layer import _decode_values
 from obic.errors import FormatError
@@ -24,24 +24,30 @@ class Toy:
         self.bias = random.integers(-5000, 40000, (100, CHANNELS)).astype(np.int32)
         self.shift = 9
         self.z_index = random.integers(0, 40, (100, HYPER_CHANNELS)).astype(np.uint8)
+        self.z_offset = random.integers(-5, 6, (100, HYPER_CHANNELS)).astype(np.int8)
         self.scale_map = ScaleMap(self.weight, self.bias, self.shift)
+
+    @property
+    def hyper_prior(self):
+        return HyperPrior(self.z_index, self.z_offset)
 
     def symbols(self, cells, quality, seed=0, spread=1.0):
         """Random z and r that this model can code, 0 outside the layer."""
         random = np.random.default_rng(seed)
         touched = hyper_cells(cells)
         z = np.rint(random.standard_cauchy((HYPER_CHANNELS, *touched.shape)) * spread).clip(-(10**6), 10**6)
-        z = (z * touched * (self.z_index[quality - 1] > 0)[:, None, None]).astype(np.int32)
+        coded, offset = (rows[quality - 1][:, None, None] for rows in (self.z_index > 0, self.z_offset))
+        z = ((z * coded + offset) * touched).astype(np.int32)
         height, width = cells.shape
         index = self.scale_map.index(z, quality)[:, :height, :width]
         r = np.rint(random.standard_cauchy(index.shape) * spread).clip(-(10**6), 10**6)
         return z, (r * cells * (index > 0)).astype(np.int32)
 
     def encode(self, z, r, cells, quality):
-        return encode_layer(z, r, cells, quality, self.scale_map, self.z_index, TABLES)
+        return encode_layer(z, r, cells, quality, self.scale_map, self.hyper_prior, TABLES)
 
     def decode(self, data, cells, quality):
-        return decode_layer(data, cells, quality, self.scale_map, self.z_index, TABLES)
+        return decode_layer(data, cells, quality, self.scale_map, self.hyper_prior, TABLES)
 
 
 def random_cells(height, width, share, seed=0):
@@ -76,7 +82,15 @@ def test_oracle(seed):
     z, r = toy.symbols(cells, quality, seed, spread=[1.0, 300.0][seed % 2])
     data = toy.encode(z, r, cells, quality)
     z_again, r_again = oracle.layer(
-        data, cells, quality, toy.weight, toy.bias, toy.shift, toy.z_index.tolist(), TABLES.counts
+        data,
+        cells,
+        quality,
+        toy.weight,
+        toy.bias,
+        toy.shift,
+        toy.z_index.tolist(),
+        toy.z_offset.tolist(),
+        TABLES.counts,
     )
     assert np.array_equal(z_again, z)
     assert np.array_equal(r_again, r)
@@ -109,6 +123,7 @@ def test_escapes_to_the_largest_magnitude():
     toy.bias[:] = 20 << toy.shift
     toy.scale_map = ScaleMap(toy.weight * 0, toy.bias, toy.shift)
     toy.z_index[:] = 20
+    toy.z_offset[:] = 0
     cells = np.ones((2, 8), bool)
     z, r = np.zeros((HYPER_CHANNELS, 1, 2), np.int32), np.zeros((CHANNELS, 2, 8), np.int32)
     edges = [64, 65, 66, 67, 68, 127, 128, 129, 2**20 + 63]
@@ -138,6 +153,7 @@ def test_skipped_positions_must_be_zero():
     cells = np.ones((4, 4), bool)
     z, r = toy.symbols(cells, 40)
     toy.z_index[39, 1] = 0
+    toy.z_offset[39] = 3, 0
     z[1] = 1
     with pytest.raises(ValueError, match="skipped"):
         toy.encode(z, r, cells, 40)
@@ -147,7 +163,8 @@ def test_skipped_positions_must_be_zero():
     with pytest.raises(ValueError, match="skipped"):
         toy.encode(z, r, cells, 40)
     toy.z_index[:] = 0
-    assert toy.encode(z * 0, r * 0, cells, 40) == b"", "a layer with nothing to code has no bytes"
+    z[0] = 3
+    assert toy.encode(z, r * 0, cells, 40) == b"", "a layer with nothing to code has no bytes"
     assert not toy.decode(b"", cells, 40)[1].any()
 
 

@@ -26,8 +26,9 @@ from obic.train.codec import (
     training_loss,
 )
 from obic.train.data import Sample, load_samples
+from obic.train.fit import fitted_hyper_prior, fitted_tables
 from obic.train.optim import Optimisers, orthogonalise
-from obic.train.pack import codec_arrays, file_bytes, fitted_tables
+from obic.train.pack import codec_arrays, file_bytes
 from obic.weights import codec_from_bytes, fingerprint_of
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
@@ -97,14 +98,14 @@ def test_training_path_and_inference_agree(network):
     with torch.inference_mode():
         features = inference.analyse(model.network, rgb)
         z, residual = inference.encode_cells(
-            model.network, features, cells, 70, model.hyper_index[69], lambda z: model.scale_map.index(z, 70)
+            model.network, features, cells, 70, model.hyper_prior, lambda z: model.scale_map.index(z, 70)
         )
         decoded, conditions = inference.decode_cells(model.network, z, residual, cells, 70)
         planes = torch.from_numpy(cells).float()[None, None]
         trained, expected, rates = code_layers(network, features, planes, torch.tensor([70.0]), noisy=False)
     assert residual.any() and torch.equal(conditions, expected)
     assert ((decoded - trained).abs() < 1e-3).float().mean() > 0.99  # all but what a rounded table index moves
-    data = encode_layer(z, residual, cells, 70, model.scale_map, model.hyper_index, model.tables)
+    data = encode_layer(z, residual, cells, 70, model.scale_map, model.hyper_prior, model.tables)
     assert 8 * len(data) == pytest.approx((rates.hyper + rates.residual).item(), rel=0.05)
 
 
@@ -228,3 +229,23 @@ def test_a_window_round_the_layer_is_enough(tiny_encoder, monkeypatch):
         monkeypatch.setattr(inference, "_window", lambda *_: (slice(None),) * 4)
         whole, _ = inference.decode_cells(network, z, residual, cells, 60)
     assert part.any() and torch.allclose(part, whole, atol=1e-5)
+
+
+def test_the_fitted_prior_of_z_costs_less_than_the_trained_one(network):
+    with torch.no_grad():
+        network.hyper_analysis.layers[-1].bias.copy_(torch.arange(8) - 4.0)  # means that zero-mean tables pay for
+    model = codec_from_bytes(file_bytes(codec_arrays(network, gaussian_tables())), TINY, encoder=True)
+    rgb = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    batches = Batches([Sample("a", rgb, None)], 256, 1, "cpu", seed=0)
+    prior = fitted_hyper_prior(model, batches, 12)
+    assert np.abs(prior.offset - (np.arange(8) - 4)).max() <= 1
+    cells = np.ones((16, 16), bool)
+    with torch.inference_mode():
+        features = inference.analyse(model.network, rgb)
+        sizes = []
+        for each in (model.hyper_prior, prior):
+            z, r = inference.encode_cells(
+                model.network, features, cells, 50, each, lambda z: model.scale_map.index(z, 50)
+            )
+            sizes.append(len(encode_layer(z, r, cells, 50, model.scale_map, each, model.tables)))
+    assert sizes[1] < sizes[0]

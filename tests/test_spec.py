@@ -12,7 +12,7 @@ import oracle
 from obic import constants, errors
 from obic.container import Limits, mux, open_container
 from obic.container.header import checksum
-from obic.entropy import ScaleMap, Tables, decode_layer, encode_layer, gaussian_tables
+from obic.entropy import HyperPrior, ScaleMap, Tables, decode_layer, encode_layer, gaussian_tables
 from obic.entropy.coder import Encoder, model, uniform
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.masks import decode_label_map, decode_pixel_mask, encode_label_map
@@ -119,7 +119,8 @@ def file(fields, behind=b""):
 
 
 WHOLE = file(GOOD, b"\xa0" + checksum(b"\xa0"))
-MODEL = (ScaleMap(np.zeros((16, 1), int), np.ones((100, 1), int), 0), np.ones((100, 1), np.uint8), gaussian_tables())
+ONES = np.ones((100, 1), int)
+MODEL = (ScaleMap(np.zeros((16, 1), int), ONES, 0), HyperPrior(ONES, 0 * ONES), gaussian_tables())
 
 
 def read(data, limits=None):
@@ -214,7 +215,8 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
     (weights,) = path.parent.glob("*.npz")
     arrays = np.load(weights)
     weight, bias, shift = (arrays[f"scale_map.{name}"] for name in ("weight", "bias", "shift"))
-    z_index, counts = arrays["hyper_index"], arrays["tables"]
+    prior, counts = HyperPrior(arrays["hyper_index"], arrays["hyper_offset"]), arrays["tables"]
+    stated_prior = arrays["hyper_index"].tolist(), arrays["hyper_offset"].tolist()
     fields, streams, parts = oracle.demux(path.read_bytes())
     (_, width, height, model, mask), n = fields[:5], len(streams)
     assert f"{model:08x}" in weights.name
@@ -223,9 +225,9 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
     for position, index in enumerate([*range(1, n), 0]):
         if streams[index] is not None:
             cells, quality = labels == index, fields[5 + 2 * position]
-            stated = oracle.layer(streams[index], cells, quality, weight, bias, int(shift), z_index.tolist(), counts)
+            stated = oracle.layer(streams[index], cells, quality, weight, bias, int(shift), *stated_prior, counts)
             scale_map = ScaleMap(weight, bias, int(shift))
-            real = decode_layer(streams[index], cells, quality, scale_map, z_index, Tables(counts))
+            real = decode_layer(streams[index], cells, quality, scale_map, prior, Tables(counts))
             assert all(np.array_equal(a, b) for a, b in zip(stated, real, strict=True))
     if constants.PART_PIXEL_MASK in parts:
         mask = parts[constants.PART_PIXEL_MASK], labels.astype(np.uint8), height, width

@@ -3,6 +3,7 @@
 from obic.entropy.layer import decode_layer, encode_layer, hyper_cells
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import (
+    HyperPrior,
     Tables,
     default_scales,
     gaussian_probabilities,
@@ -11,6 +12,7 @@ from obic.entropy.tables import (
 )
 
 __all__ = [
+    "HyperPrior",
     "ScaleMap",
     "Tables",
     "decode_layer",

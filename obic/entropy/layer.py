@@ -9,7 +9,7 @@ import numpy as np
 from obic.constants import ESCAPE, ESCAPE_LENGTHS, HYPER, MAX_ESCAPE_BITS, MAX_MAGNITUDE, MAX_SYMBOL, TABLE_ROWS
 from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.entropy.scale_map import ScaleMap
-from obic.entropy.tables import Tables
+from obic.entropy.tables import HyperPrior, Tables
 from obic.errors import FormatError
 
 
@@ -25,18 +25,19 @@ def encode_layer(
     cells: np.ndarray,
     quality: int,
     scale_map: ScaleMap,
-    z_index: np.ndarray,
+    hyper_prior: HyperPrior,
     tables: Tables,
 ) -> bytes:
     """The sub-stream of one layer; b"" for a layer without cells.
 
     z: int32 [Cz, h4, w4] and r: int32 [M, h, w], read where the layer has positions only. cells: bool [h, w].
-    z_index: uint8 [100, Cz], the table row of each channel of z at each quality (row 0: the channel is skipped).
-    Raises ValueError where a skipped position is not 0 or a magnitude is above 2**20 + 63: the caller's own bug.
+    Raises ValueError where a skipped position is not 0 (of z: not the offset) or a magnitude is above 2**20 + 63: the
+    caller's own bug.
     """
     encoder = Encoder()
     touched = hyper_cells(cells)
-    _encode_values(encoder, z[:, touched].ravel(), _z_rows(z_index, quality, touched), tables)
+    offset = hyper_prior.offset[quality - 1][:, None]
+    _encode_values(encoder, (z[:, touched] - offset).ravel(), _z_rows(hyper_prior, quality, touched), tables)
     _encode_values(encoder, r[:, cells].ravel(), _r_rows(scale_map, z, quality, cells), tables)
     return encoder.finish()
 
@@ -46,7 +47,7 @@ def decode_layer(
     cells: np.ndarray,
     quality: int,
     scale_map: ScaleMap,
-    z_index: np.ndarray,
+    hyper_prior: HyperPrior,
     tables: Tables,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(z int32 [Cz, h4, w4], r int32 [M, h, w]) of a sub-stream, 0 at every position the layer does not have.
@@ -57,14 +58,15 @@ def decode_layer(
     touched = hyper_cells(cells)
     z = np.zeros((scale_map.hyper_channels, *touched.shape), np.int32)
     r = np.zeros((scale_map.channels, *cells.shape), np.int32)
-    z[:, touched] = _decode_values(decoder, _z_rows(z_index, quality, touched), tables).reshape(len(z), -1)
+    symbols = _decode_values(decoder, _z_rows(hyper_prior, quality, touched), tables).reshape(len(z), -1)
+    z[:, touched] = symbols + hyper_prior.offset[quality - 1][:, None]
     r[:, cells] = _decode_values(decoder, _r_rows(scale_map, z, quality, cells), tables).reshape(len(r), -1)
     decoder.finish()
     return z, r
 
 
-def _z_rows(z_index: np.ndarray, quality: int, touched: np.ndarray) -> np.ndarray:
-    return np.repeat(z_index[quality - 1], np.count_nonzero(touched))
+def _z_rows(hyper_prior: HyperPrior, quality: int, touched: np.ndarray) -> np.ndarray:
+    return np.repeat(hyper_prior.index[quality - 1], np.count_nonzero(touched))
 
 
 def _r_rows(scale_map: ScaleMap, z: np.ndarray, quality: int, cells: np.ndarray) -> np.ndarray:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from obic.constants import HYPER, HYPER_CLAMP, MAX_MAGNITUDE
+from obic.constants import HYPER_CLAMP, MAX_MAGNITUDE
+from obic.entropy.layer import hyper_cells
+from obic.entropy.tables import HyperPrior
 from obic.nn.model import CodecNetwork, pad_to_cells, pad_to_hyper, quality_to_level
 
 TableIndex = Callable[[np.ndarray], np.ndarray]
@@ -32,21 +33,21 @@ def encode_cells(
     features: Tensor,
     cells: np.ndarray,
     quality: int,
-    hyper_index: np.ndarray,
+    hyper_prior: HyperPrior,
     table_index: TableIndex,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integers of one layer.
 
-    features: float [1, M, h, w]; cells: bool [h, w], the layer's; quality: 1..100; hyper_index: uint8 [Z], the table
-    index of each channel of z; table_index: z int32 [Z, h4, w4] -> uint8 [M, 4*h4, 4*w4], that of each residual.
-    What has index 0 is not coded. Returns z int32 [Z, h4, w4] and the residual int32 [M, h, w], both 0 where nothing
-    is coded.
+    features: float [1, M, h, w]; cells: bool [h, w], the layer's; quality: 1..100; table_index: z int32 [Z, h4, w4]
+    -> uint8 [M, 4*h4, 4*w4], that of each residual. What has index 0 is not coded: z is the prior's offset there, the
+    residual 0. Returns z int32 [Z, h4, w4] and the residual int32 [M, h, w], both 0 where the layer has no position.
     """
     layer, level, conditions = _layer(network, cells, quality)
     scaled = features * layer * network.gain(level)
     z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions))
-    z = z.round().clamp(-HYPER_CLAMP, HYPER_CLAMP) * F.max_pool2d(pad_to_hyper(layer), HYPER)
-    z = z[0].to(torch.int32).cpu().numpy() * (hyper_index > 0)[:, None, None]
+    z = z[0].round().clamp(-HYPER_CLAMP, HYPER_CLAMP).to(torch.int32).cpu().numpy()
+    index, offset = (rows[quality - 1][:, None, None] for rows in (hyper_prior.index, hyper_prior.offset))
+    z = np.where(index > 0, z, offset) * hyper_cells(cells)
     height, width = cells.shape
     coded = torch.from_numpy(table_index(z)[:, :height, :width] > 0).to(features.device) & layer[0].bool()
     symbols = torch.zeros_like(features)
