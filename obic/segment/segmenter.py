@@ -19,13 +19,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from obic.nn.blank import blank
 from obic.segment.deeplab import DeepLab
 
-SMALLEST_SIDE = 32  # of the picture as the network sees it: two cells of the coarse map
+CELL = 16  # output stride: the network sees whole cells, or its coarse map would be stretched over the picture
 
 
 class DeepLabSegmenter:
     """Follows the protocol `obic.segment.Segmenter`.
 
-    network: an evaluating `DeepLab`; long_side: pixels the picture's long side is scaled to, up or down;
+    network: an evaluating `DeepLab`; long_side: pixels the picture's long side is scaled to, up or down
+    (sides are rounded to multiples of 16, so the proportions change a little);
     threshold: a pixel is an object where the foreground logit is above it.
     """
 
@@ -47,7 +48,7 @@ class DeepLabSegmenter:
             raise TypeError(f"a picture is uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         size = rgb.shape[:2]
         scale = self.long_side / max(size)
-        seen = [max(SMALLEST_SIDE, round(side * scale)) for side in size]
+        seen = [CELL * max(2, round(side * scale / CELL)) for side in size]
         picture = torch.from_numpy(np.array(rgb)).to(self.network.mean.device).permute(2, 0, 1)[None].float() / 255
         picture = F.interpolate(picture, seen, mode="bilinear", antialias=True, align_corners=False)
         logits = self.network(picture.contiguous(memory_format=torch.channels_last)).float()

@@ -33,7 +33,7 @@ SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0
 OTHER_SETS = 0.7
 PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
 # To choose from when packing.
-LONG_SIDES, THRESHOLDS = (192, 224, 256, 288, 320), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5)
+LONG_SIDES, THRESHOLDS = (192, 208, 224, 240, 256, 288), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5)
 # (share of the time at which a stage ends, side of the crop, pictures a step)
 STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
 
