@@ -72,6 +72,11 @@ def test_held_out_pictures_are_voc_only_and_do_not_depend_on_order():
     assert {s.name for s in split(samples[::-1], 4)[1]} == {s.name for s in held_out}
 
 
+def test_without_voc_pictures_there_is_nothing_to_choose_by():
+    with pytest.raises(ValueError, match="hold out"):
+        split([sample("x", "sbd")], 4)
+
+
 def test_score_by_hand():
     truth = np.array([[0, 0, 3, 3, VOID]], np.uint8)
     guess = np.array([[0, 5, 3, 5, 5]], np.uint8)

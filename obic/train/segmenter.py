@@ -128,8 +128,13 @@ def save(path: Path, model: DeepLab, average: Average, backbone: str, progress: 
 
 
 def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Sample]]:
-    """Training samples and, for choices, the first `held_out` VOC samples in order of name's digest."""
+    """Training samples and, for choices, `held_out` of the VOC samples, the same ones every time.
+
+    Raises ValueError when that leaves none: without held-out pictures no figure of a run means anything.
+    """
     order = sorted((s for s in samples if s.source == "voc"), key=lambda s: random.Random(s.name).random())
+    if not order[:held_out]:
+        raise ValueError("nothing to hold out: no picture of the set 'voc' in the data, or --held-out is 0")
     kept = {s.name for s in order[:held_out]}
     return [s for s in samples if s.name not in kept], order[:held_out]
 
