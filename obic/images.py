@@ -23,7 +23,7 @@ ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", 
 SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is kept in
     "AVIF": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "exact": True},
 }
 
 RGB_MODES = ("RGB", "RGBA", "RGBX", "P", "PA")  # of pictures whose pixels a profile for RGB speaks of

@@ -52,10 +52,11 @@ def test_sizes_are_met_from_below(obic, options):
 
 
 def test_bits_a_pixel(obic):
-    bpp = encode(obic, "-q", 50).total_bytes * 8 / (96 * 112)
-    container = encode(obic, "--bpp", bpp + 1e-9)
-    assert container.total_bytes == encode(obic, "-q", 50).total_bytes
-    assert [layer.quality for layer in container.header.layers] == [44, 56]
+    asked = encode(obic, "-q", 50).total_bytes
+    container = encode(obic, "--bpp", asked * 8 / (96 * 112) + 1e-9)
+    assert container.total_bytes <= asked
+    steps = [layer.quality - low for layer, low in zip(container.header.layers, (44, 56), strict=True)]
+    assert steps in ([0, 0], [1, 0], [0, 1])  # a layer may stand a step higher at no cost
 
 
 def test_sizes_that_cannot_be_reached(obic):
