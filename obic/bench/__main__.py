@@ -1,18 +1,18 @@
-"""`python -m obic.bench`: rate-distortion tables from real files, written to `docs/results.md` and `.json`."""
+"""`python -m obic.bench`: rate-distortion tables from real files, written to `docs/results.md` and `.csv`."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 
 from obic import codec
-from obic.bench.codec import at_rate, averages, measure, read_sets
+from obic.bench.codec import Measured, at_rate, averages, measure, read_sets
 from obic.bench.metrics import decibels
 
 RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)
@@ -60,6 +60,17 @@ def times(curves: dict[str, dict[int, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def write_csv(path: Path, everything: dict[str, list[Measured]]) -> None:
+    """One line for each picture and quality."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["set", *(field.name for field in fields(Measured))])
+        for title, rows in everything.items():
+            for row in rows:
+                values = asdict(row).values()
+                writer.writerow([title, *(round(value, 5) if isinstance(value, float) else value for value in values)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder that holds kodak/ or voc-eval.zip, or both")
@@ -67,7 +78,7 @@ def main() -> None:
     parser.add_argument("--voc", type=Path, help="zip of pictures with masks, instead of DATA/voc-eval.zip")
     parser.add_argument("--quick", action="store_true", help="every fourth picture, every third quality; no files")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for results.md and results.json")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for results.md and results.csv")
     args = parser.parse_args()
     sets = read_sets(args.data, args.kodak, args.voc, every=4 if args.quick else 1)
     if not sets:
@@ -84,7 +95,7 @@ def main() -> None:
                 if sys.stderr.isatty():
                     done = f"{len(rows)}/{len(pictures) * len(qualities)}"
                     print(f"\r{title}: {done}  ", end="", file=sys.stderr, flush=True)
-            curves[title], everything[title] = averages(rows), [asdict(row) for row in rows]
+            curves[title], everything[title] = averages(rows), rows
     sections = [curve(title, means) for title, means in curves.items()]
     text = "\n\n".join([rates(curves), *sections, times(curves)])
     print(text)
@@ -97,7 +108,7 @@ def main() -> None:
             "the mask (the true one where there is one, else the segmenter's).\n\n"
         )
         (args.out / "results.md").write_text(head + text + "\n")
-        (args.out / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
+        write_csv(args.out / "results.csv", everything)
 
 
 if __name__ == "__main__":
