@@ -26,6 +26,7 @@ from obic.train.codec import (
     training_loss,
 )
 from obic.train.data import Sample, load_samples
+from obic.train.estimate import estimate
 from obic.train.fit import fitted_hyper_prior, fitted_tables
 from obic.train.optim import Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
@@ -249,3 +250,9 @@ def test_the_fitted_prior_of_z_costs_less_than_the_trained_one(network):
             )
             sizes.append(len(encode_layer(z, r, cells, 50, model.scale_map, each, model.tables)))
     assert sizes[1] < sizes[0]
+
+
+def test_an_estimate_rises_with_quality(network):
+    torch.manual_seed(0)
+    low, high = estimate(network, [torch.rand(3, 200, 190)], [1, 100])
+    assert 0 < low[0] < high[0] and 0 <= low[1] <= 1

@@ -54,9 +54,10 @@ class Measured:
 
 
 def read_folder(folder: Path) -> list[TestPicture]:
-    """Every picture of a folder, in order of name."""
+    """Every picture of a folder that is large enough for MS-SSIM, in order of name."""
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    return [TestPicture(file.stem, np.asarray(Image.open(file).convert("RGB"))) for file in files]
+    pictures = [TestPicture(file.stem, np.asarray(Image.open(file).convert("RGB"))) for file in files]
+    return [picture for picture in pictures if min(picture.rgb.shape[:2]) >= SMALLEST_SIDE]
 
 
 def read_voc(path: Path, crop: int | None = 320) -> list[TestPicture]:

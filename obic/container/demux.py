@@ -50,7 +50,6 @@ class Container:
     def __init__(self, source: ByteSource, header: Header, prologue_bytes: int):
         self.header = header
         self._source = source
-        self._prologue_bytes = prologue_bytes
         self._layer_offsets: dict[int, int] = {}
         self._part_offsets: dict[int, int] = {}
         offset = prologue_bytes

@@ -65,7 +65,7 @@ class HyperPrior:
 
 
 def default_scales() -> np.ndarray:
-    """float64 [63]: the scales of rows 1..63, log-spaced from 0.11 to 32. A writer rounds a scale up to one of them."""
+    """float64 [63]: the scales of rows 1..63, log-spaced from 0.11 to 32."""
     return np.geomspace(MIN_SCALE, MAX_SCALE, TABLE_ROWS - 1)
 
 

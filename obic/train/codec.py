@@ -199,24 +199,6 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     return loss, (per_pixel.sum() / len(pixels)).item(), (distortion * area).sum().item() / len(pixels), hyper_share
 
 
-@torch.no_grad()
-def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]) -> list[tuple[float, float]]:
-    """Mean estimated bits per pixel and MS-SSIM at each quality; pictures [3, H, W] in 0..1, one layer."""
-    results = []
-    for quality in qualities:
-        rates, scores = [], []
-        for pixels in pictures:
-            pixels = pixels[None, :, : pixels.shape[1] // CELL * CELL, : pixels.shape[2] // CELL * CELL]
-            features = network.analysis(pixels - 0.5)
-            cells = torch.ones_like(features[:, :1])
-            decoded, conditions, bits = code_layers(network, features, cells, torch.tensor([float(quality)]), False)
-            output = network.synthesis(decoded, conditions).add(0.5).clamp(0, 1)
-            rates.append((bits.hyper + bits.residual).item() / pixels[0, 0].numel())
-            scores.append(ms_ssim(output, pixels).item())
-        results.append((sum(rates) / len(rates), sum(scores) / len(scores)))
-    return results
-
-
 def new_network(shape: Shape) -> CodecNetwork:
     network = CodecNetwork(shape)
     network.start()

@@ -1,0 +1,61 @@
+"""What a checkpoint would give: `python -m obic.train.estimate runs/codec.pt --kodak data/kodak --every 4`.
+
+Estimated bits of one layer with rounding, no file and no container: quick, for the training log. Shipped weights are
+measured by `obic.bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from obic.bench.codec import at_rate, read_folder
+from obic.bench.metrics import ms_ssim
+from obic.constants import CELL
+from obic.nn.model import CodecNetwork
+from obic.train.codec import code_layers, load_checkpoint
+
+QUALITIES = (10, 30, 50, 70, 90)
+RATES = (0.0648, 0.10, 0.15, 0.25)
+
+
+@torch.no_grad()
+def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]) -> list[tuple[float, float]]:
+    """Mean estimated bits per pixel and MS-SSIM at each quality; pictures [3, H, W] in 0..1, one layer."""
+    results = []
+    for quality in qualities:
+        rates, scores = [], []
+        for pixels in pictures:
+            pixels = pixels[None, :, : pixels.shape[1] // CELL * CELL, : pixels.shape[2] // CELL * CELL]
+            features = network.analysis(pixels - 0.5)
+            cells = torch.ones_like(features[:, :1])
+            decoded, conditions, bits = code_layers(network, features, cells, torch.tensor([float(quality)]), False)
+            output = network.synthesis(decoded, conditions).add(0.5).clamp(0, 1)
+            rates.append((bits.hyper + bits.residual).item() / pixels[0, 0].numel())
+            scores.append(ms_ssim(output, pixels).item())
+        results.append((sum(rates) / len(rates), sum(scores) / len(scores)))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m obic.train.estimate", description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--kodak", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th picture")
+    args = parser.parse_args()
+    chosen = read_folder(args.kodak)[:: args.every]
+    pictures = [torch.tensor(each.rgb).permute(2, 0, 1).float() / 255 for each in chosen]
+    points = estimate(load_checkpoint(args.checkpoint).eval(), pictures, list(QUALITIES))
+    means = {quality: {"bpp": bpp, "ms_ssim": score} for quality, (bpp, score) in zip(QUALITIES, points, strict=True)}
+    for quality, mean in means.items():
+        print(f"quality {quality:3d}  bpp {mean['bpp']:.4f}  MS-SSIM {mean['ms_ssim']:.4f}")
+    for rate in RATES:
+        score = at_rate(means, rate, "ms_ssim")
+        print(f"{rate} bpp  " + ("outside the curve" if score is None else f"MS-SSIM {score:.4f}"))
+
+
+if __name__ == "__main__":
+    main()
