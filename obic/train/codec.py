@@ -28,10 +28,10 @@ from obic.nn.model import CodecNetwork, Shape, pad_to_hyper, quality_to_level
 from obic.train.data import Sample, load_samples
 from obic.train.optim import Average, Optimisers
 
-LAMBDA_MIN, LAMBDA_MAX = 0.2, 20.0  # of quality 1 and 100, log-spaced between
+LAMBDA_MIN, LAMBDA_MAX = 0.05, 20.0  # of quality 1 and 100, log-spaced between
 MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM
 MSE_SHARE = 0.1  # what is left of it after the first phase
-MSE_UNTIL, MSE_FADED = 0.15, 0.25  # of the budget
+MSE_UNTIL, MSE_FADED = 0.05, 0.10  # of the budget
 OVERSAMPLE = {"wall": 4}  # the cleanest set
 LOWEST_INDEX = -24.0  # keeps the noisy rate of a dead channel near zero; below 1 an element is skipped when coded
 
@@ -191,7 +191,7 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     fade = min(max((progress - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
     distortion = MSE_WEIGHT * mse * (1 - fade * (1 - MSE_SHARE))
     if fade > 0:
-        similarity = ms_ssim(output, pixels, regions)[pictures, numbers]
+        similarity = ms_ssim(output, pixels, regions, mirrored=True)[pictures, numbers]
         distortion = distortion + fade * (1 - similarity)
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
     loss = (distortion_weight(quality) * area * distortion * kept + per_pixel).sum() / len(pixels)

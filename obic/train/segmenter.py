@@ -151,11 +151,9 @@ def train(args: argparse.Namespace) -> None:
     print(f"{len(training)} pictures to train on, {len(held_out)} held out, loaded in {loading:.0f} s", flush=True)
 
     model = DeepLab(args.backbone).to(device, memory_format=torch.channels_last).train()
-    before = 0.0
     if args.resume:
         state = torch.load(args.resume, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
-        before = state["progress"] if args.keep_progress else 0.0
     average = Average(model, args.average)
     if args.resume:
         average.state, average.updates = state["average"], 10_000
@@ -167,7 +165,7 @@ def train(args: argparse.Namespace) -> None:
     budget, step, seen, losses, best = args.minutes * 60, 0, 0, [], 0.0
     next_report = begin + args.report * 60
     while True:
-        progress = min(1.0, before + (1 - before) * (time.monotonic() - begin) / budget)
+        progress = min(1.0, args.done + (1 - args.done) * (time.monotonic() - begin) / budget)
         _, side, count = next(stage for stage in STAGES if progress <= stage[0])
         count = max(2, round(count * args.batch_scale))
         rgb, labels, weights = source.send((side, count))
@@ -245,7 +243,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=100, help="time budget, loading included")
     parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet34")
     parser.add_argument("--resume", type=Path, help="checkpoint to start from")
-    parser.add_argument("--keep-progress", action="store_true", help="go on in the checkpoint's schedule, not anew")
+    parser.add_argument("--done", type=float, default=0.0, help="share of the schedule already behind, 0..1")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
     parser.add_argument("--muon-lr", type=float, default=0.005)
