@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from obic.bench.metrics import decibels, ms_ssim
+from obic.metrics import decibels, ms_ssim
 from obic.cli.info import describe
 from obic.cli.main import main as obic
 from obic.container import open_container

@@ -7,24 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from obic.bench.metrics import ms_ssim
 from obic.entropy.layer import encode_layer
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import gaussian_tables
+from obic.metrics import ms_ssim
 from obic.nn import inference
 from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
-from obic.train.codec import (
-    Batches,
-    code_layers,
-    distortion_weight,
-    gaussian_bits,
-    new_network,
-    rows_of,
-    training_loss,
-)
+from obic.nn.rate_distortion import code_layers, distortion_weight, gaussian_bits
+from obic.train.codec import Batches, new_network, rows_of, training_loss
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_hyper_prior, fitted_tables
@@ -137,6 +130,16 @@ def test_ms_ssim():
     left = torch.zeros(2, 1, 192, 200)
     left[..., :60] = 1
     assert ms_ssim(a, half, left).min() > 0.98 > ms_ssim(a, half).max()
+
+
+def test_ms_ssim_of_whole_pictures_sees_the_border():
+    torch.manual_seed(0)
+    a = torch.rand(1, 3, 192, 192)
+    spoilt = a.clone()
+    spoilt[..., :4] = 0.5  # inside half a window of the border
+    assert ms_ssim(a, spoilt, whole=True) < ms_ssim(a, spoilt) - 0.01
+    assert torch.allclose(ms_ssim(a, a, whole=True), torch.ones(1))
+    assert ms_ssim(a[..., :16, :16], spoilt[..., :16, :16], whole=True).isfinite().all()
 
 
 def test_rows_of_labels():

@@ -13,7 +13,7 @@ import torch
 
 from obic import codec
 from obic.bench.codec import Measured, at_rate, averages, measure, read_sets
-from obic.bench.metrics import decibels
+from obic.metrics import decibels
 
 RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)
 QUALITIES = (1, 15, 30, 45, 60, 80, 100)

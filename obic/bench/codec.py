@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from obic import codec
-from obic.bench.metrics import decibels, ms_ssim, psnr
 from obic.container import open_container
+from obic.metrics import decibels, ms_ssim, psnr
 from obic.weights import CodecModel
 
 SMALLEST_SIDE = 176  # MS-SSIM has five scales of 11-tap windows

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, features
 
 from obic.bench.codec import TestPicture, read_sets
-from obic.bench.metrics import ms_ssim, psnr
+from obic.metrics import ms_ssim, psnr
 
 TARGETS = (0.0648, 0.10, 0.25)  # bits a pixel
 Save = Callable[[Image.Image, int], bytes]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from obic.bench.codec import at_rate, read_folder
-from obic.bench.metrics import ms_ssim
 from obic.constants import CELL
+from obic.metrics import ms_ssim
 from obic.nn.model import CodecNetwork
-from obic.train.codec import code_layers, load_checkpoint
+from obic.nn.rate_distortion import code_layers
+from obic.train.codec import load_checkpoint
 
 QUALITIES = (10, 30, 50, 70, 90)
 RATES = (0.0648, 0.10, 0.15, 0.25)

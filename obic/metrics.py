@@ -13,17 +13,18 @@ TAPS, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 
 
-def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None, mirrored: bool = False) -> Tensor:
+def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None, whole: bool = False) -> Tensor:
     """MS-SSIM (Wang et al. 2003: five scales, 11-tap Gaussian, valid windows, RGB channels averaged).
 
     a, b: [B, 3, H, W] in 0..1, sides at least 176. regions: [B, R, H, W] weights; every scale's map is then averaged
-    with them, and a scale at which no window's centre lies in the region does not count. mirrored: every pixel has a
-    window, which sees the picture mirrored beyond its border; for training, as the plain measure hardly sees the
-    border: of a 256-pixel crop, the coarsest scale is blind to the outer 80 pixels. Returns [B], or [B, R].
+    with them, and a scale at which no window's centre lies in the region does not count. whole: every pixel has a
+    window, which sees the outermost pixels repeated beyond the border, and sides may be as small as 16; to optimise
+    by, as the plain measure hardly sees the border: of 256 pixels, the coarsest scale is blind to the outer 80.
+    Returns [B], or [B, R].
     Differentiable. Always in float32: variances as differences of moments are noise in bfloat16.
     """
     with torch.autocast(a.device.type, enabled=False):
-        return _ms_ssim(a.float(), b.float(), regions, TAPS // 2 if mirrored else 0)
+        return _ms_ssim(a.float(), b.float(), regions, TAPS // 2 if whole else 0)
 
 
 def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tensor:
@@ -32,7 +33,7 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
         regions = torch.ones_like(a[:, :1])
     result: Tensor | float = 1.0
     for number, weight in enumerate(SCALE_WEIGHTS):
-        luminance, contrast = _ssim_maps(*(F.pad(x, [margin] * 4, mode="reflect") for x in (a, b)))
+        luminance, contrast = _ssim_maps(*(F.pad(x, [margin] * 4, mode="replicate") for x in (a, b)))
         similarity = contrast if number < len(SCALE_WEIGHTS) - 1 else luminance * contrast
         cut = TAPS // 2 - margin
         inner = regions[..., cut : regions.shape[-2] - cut, cut : regions.shape[-1] - cut]

@@ -1,0 +1,99 @@
+"""What coding a picture's layers costs and what it loses, differentiably: for training, and to refine a latent.
+
+LearntOBIC, eq. 2 to 4, with the weights of the layers chosen by quality. Noise for the rate, straight-through rounding
+for the synthesis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from obic.constants import HYPER, MAX_QUALITY
+from obic.metrics import ms_ssim
+from obic.nn.blocks import straight_through
+from obic.nn.hyperprior import index_to_scale
+from obic.nn.model import CodecNetwork, pad_to_hyper, quality_to_level
+
+LAMBDA_MIN, LAMBDA_MAX = 0.05, 20.0  # of quality 1 and 100, log-spaced between
+MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM
+MSE_SHARE = 0.1  # what is left of it beside MS-SSIM
+LOWEST_INDEX = -24.0  # keeps the noisy rate of a dead channel near zero; below 1 an element is skipped when coded
+
+
+@dataclass
+class Rates:
+    """Bits of each row (a layer of a picture): of the hyper-latent and of the residual, [R] each."""
+
+    hyper: Tensor
+    residual: Tensor
+
+
+def distortion_weight(quality: Tensor) -> Tensor:
+    """lambda of each quality 1..100."""
+    share = (quality - 1) / (MAX_QUALITY - 1)
+    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** share
+
+
+def gaussian_bits(x: Tensor, scale: Tensor) -> Tensor:
+    """-log2 of the probability that a zero-mean Gaussian gives to the unit interval round x."""
+    x = x.abs()
+    upper = torch.special.ndtr((0.5 - x) / scale)
+    lower = torch.special.ndtr((-0.5 - x) / scale)
+    return -torch.log2((upper - lower).clamp_min(1e-9))
+
+
+def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality: Tensor, noisy: bool = True):
+    """What coding does to the masked features of each row, without a file.
+
+    features: [R, M, h, w], cells: [R, 1, h, w] in {0, 1}, quality: [R]. Returns the features as decoded
+    [R, M, h, w], their conditions [R, 2, h, w], and Rates (with noise instead of rounding when `noisy`).
+    """
+    height, width = cells.shape[-2:]
+    level = quality_to_level(quality, network.shape.levels)
+    conditions = network.conditions(cells, level)
+    scaled = features * cells * network.gain(level)
+    touched = F.max_pool2d(pad_to_hyper(cells), HYPER)
+    z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions)).float() * touched
+    z_rounded = straight_through(z).clamp(-127, 127)
+    z_scale = index_to_scale(network.scale_index.of_hyper(level).clamp(LOWEST_INDEX, 63))
+    z_coded = z + torch.rand_like(z) - 0.5 if noisy else z_rounded
+    hyper_bits = gaussian_bits(z_coded, z_scale) * touched
+
+    with torch.autocast(z.device.type, enabled=False):
+        index = network.scale_index(z_rounded, level)[..., :height, :width]
+    hyper = network.hyper_synthesis(z_rounded)[..., :height, :width]
+    if not noisy:
+        index = index.floor()
+    residual = torch.zeros_like(scaled, dtype=torch.float32)
+
+    def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+        nonlocal residual
+        value = (scaled - mean) / step
+        residual = torch.where(mask, value, residual)
+        return straight_through(value) * (index >= 1)
+
+    decoded = network.context(hyper, conditions, cells, quantise)
+    scale = index_to_scale(index.clamp(LOWEST_INDEX, 63))
+    if noisy:
+        bits = gaussian_bits(residual + torch.rand_like(residual) - 0.5, scale)
+    else:
+        bits = gaussian_bits(residual.round(), scale) * (index >= 1)
+    rates = Rates(hyper_bits.sum((1, 2, 3)), (bits * cells).sum((1, 2, 3)))
+    return decoded * network.gain.inverse(level), conditions, rates
+
+
+def distortion(output: Tensor, pixels: Tensor, regions: Tensor, structure: float = 1.0) -> Tensor:
+    """D of eq. 4 in each region: 1 - MS-SSIM with a little squared error; `structure` = 0: squared error alone.
+
+    output, pixels: [B, 3, H, W] in 0..1; regions: [B, L, H, W] in {0, 1}. Returns [B, L].
+    """
+    error = ((output - pixels) ** 2).mean(1, keepdim=True)
+    mse = (error * regions).sum((2, 3)) / regions.sum((2, 3)).clamp_min(1)
+    result = MSE_WEIGHT * mse * (1 - structure * (1 - MSE_SHARE))
+    if structure > 0:
+        result = result + structure * (1 - ms_ssim(output, pixels, regions, whole=True))
+    return result
