@@ -33,6 +33,8 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
         regions = torch.ones_like(a[:, :1])
     result: Tensor | float = 1.0
     for number, weight in enumerate(SCALE_WEIGHTS):
+        if number:
+            a, b, regions = (F.avg_pool2d(x, 2) for x in (a, b, regions))
         luminance, contrast = _ssim_maps(*(F.pad(x, [margin] * 4, mode="replicate") for x in (a, b)))
         similarity = contrast if number < len(SCALE_WEIGHTS) - 1 else luminance * contrast
         cut = TAPS // 2 - margin
@@ -40,7 +42,6 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
         total = inner.sum((2, 3))
         mean = (similarity.mean(1, keepdim=True) * inner).sum((2, 3)) / total.clamp_min(1e-6)
         result = result * torch.where(total > 0, mean.clamp_min(1e-4) ** weight, 1.0)
-        a, b, regions = (F.avg_pool2d(x, 2, ceil_mode=False) for x in (a, b, regions))
     return result[:, 0] if plain else result
 
 

@@ -111,8 +111,8 @@ def test_gaussian_bits():
 
 def test_distortion_weight_rises_with_quality():
     weights = distortion_weight(torch.tensor([1.0, 50.5, 100.0]))
-    assert weights[0].item() == pytest.approx(0.2) and weights[2].item() == pytest.approx(20, rel=1e-4)
-    assert weights[1].item() == pytest.approx(2, rel=1e-4)
+    assert weights[0].item() == pytest.approx(0.05) and weights[2].item() == pytest.approx(20, rel=1e-4)
+    assert weights[1].item() == pytest.approx(1, rel=1e-4)
 
 
 def test_ms_ssim():
