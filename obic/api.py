@@ -16,16 +16,16 @@ from PIL import Image
 
 from obic import codec
 from obic.constants import PART_ICC
-from obic.container import ByteSource, Container, default_names, open_container
+from obic.container import ByteSource, Container, open_container
 from obic.errors import UsageError
-from obic.images import Picture, mask_of, picture_of, pillow_info, read_mask, read_picture
-from obic.layers import Layers, split_layers
-from obic.metadata import kept, kinds_from_text, metadata_of_file
+from obic.images import Source, pillow_info, read_picture
+from obic.metadata import kinds_from_text, metadata_of_file
 from obic.networks import Networks
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
-from obic.segment import CLASS_NAMES
+from obic.recipe import Alpha, LayerKind, Recipe
+from obic.recipe import encode as encode_by
 
-ImageLike = Image.Image | np.ndarray | torch.Tensor | bytes | str | os.PathLike
+ImageLike = Source | np.ndarray | torch.Tensor
 File = Container | bytes | str | os.PathLike | BinaryIO | ByteSource
 
 log = logging.getLogger("obic")
@@ -57,8 +57,8 @@ class Codec:
         background_quality: int | None = None,
         object_boost: int = OBJECT_BOOST,
         mask: ImageLike | Literal["auto", "none"] = "auto",
-        layers: Literal["object", "class", "instance", "none"] | None = None,
-        alpha: Literal["grid", "pixel"] = "grid",
+        layers: LayerKind | None = None,
+        alpha: Alpha = "grid",
         background_color: str = "white",
         metadata: str = "none",
     ) -> bytes:
@@ -79,27 +79,16 @@ class Codec:
             background_quality=background_quality,
             object_boost=object_boost,
         )
-        if alpha not in ("grid", "pixel"):
-            raise UsageError(f"there is no alpha {alpha!r}; choose grid or pixel")
         kinds = kinds_from_text(metadata)
-        picture = _picture(image, background_color, PART_ICC in kinds)
-        for note in picture.notes:
+        kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
+        recipe = Recipe(rate, kind, layers, alpha, kinds)
+        picture = read_picture(_source(image), background=background_color, keep_profile=PART_ICC in kinds)
+        coded = encode_by(picture, recipe, self._networks, mask=_source(mask) if kind == "given" else None)
+        for note in (*picture.notes, *coded.notes):
             log.info(note)
-        labels, names = self._layers(picture.rgb, mask, layers)
-        coder = codec.PictureEncoder(
-            picture.rgb,
-            labels,
-            len(names),
-            model=self._networks.codec(encoder=True),
-            names=names,
-            parts=kept(picture.metadata, kinds),
-            pixel_alpha=alpha == "pixel",
-        )
-        pixels = picture.rgb.size // 3
-        data = coder.encode(rate.qualities(len(names), pixels, coder.size))
-        if warning := rate.check(len(data), pixels):
-            warnings.warn(warning, stacklevel=2)
-        return data
+        if coded.warning:
+            warnings.warn(coded.warning, stacklevel=2)
+        return coded.data
 
     def decode(self, file: File, *, damaged: Literal["error", "skip"] = "error") -> Image.Image:
         """The whole picture: RGB, or RGBA where layers are missing. Its metadata are in `info`.
@@ -135,18 +124,6 @@ class Codec:
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(work, items))
 
-    def _layers(self, rgb: np.ndarray, mask: ImageLike, layers: str | None) -> Layers:
-        word = mask if isinstance(mask, str) and mask in ("auto", "none") else "image"
-        if layers is not None and word != "auto" and (layers == "none") != (word == "none"):
-            raise UsageError(f"layers={layers!r} contradicts this mask")
-        if "none" in (word, layers):
-            return None, default_names(1)
-        if word == "auto":
-            return split_layers(self._networks.segmenter()(rgb), layers or "object", CLASS_NAMES)
-        size = rgb.shape[:2]
-        labels, _ = read_mask(mask, *size) if _is_file(mask) else mask_of(_image_of(mask), *size)
-        return split_layers(labels, layers)
-
 
 @cache
 def default_codec() -> Codec:
@@ -174,20 +151,13 @@ def open_file(file: File) -> Container:
     return file if isinstance(file, Container) else open_container(file)
 
 
-def _is_file(image: ImageLike) -> bool:
-    return isinstance(image, bytes | str | os.PathLike)
+def _source(image: ImageLike) -> Source:
+    """What `read_picture` and `read_mask` take."""
+    return image if isinstance(image, Source) else _image_of(image)
 
 
-def _picture(image: ImageLike, background_color: str, keep_profile: bool) -> Picture:
-    if _is_file(image):
-        return read_picture(image, background=background_color, keep_profile=keep_profile)
-    return picture_of(_image_of(image), background=background_color, keep_profile=keep_profile)
-
-
-def _image_of(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
-    """An image of Pillow's from one, or from an array or a tensor. Raises UsageError if that is no picture."""
-    if isinstance(image, Image.Image):
-        return image
+def _image_of(image: np.ndarray | torch.Tensor) -> Image.Image:
+    """An image of Pillow's from an array or a tensor. Raises UsageError if that is no picture."""
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
         image = image.float() if image.is_floating_point() else image  # numpy has no bfloat16

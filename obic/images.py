@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +35,7 @@ FORMAT_METADATA = {
     "WEBP": (PART_ICC, PART_EXIF, PART_XMP),
 }
 
-Source = bytes | str | os.PathLike
+Source = bytes | str | os.PathLike | Image.Image  # a picture file, by its path or its bytes, or what Pillow holds
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
 
@@ -63,14 +62,6 @@ def read_picture(
     """
     notes: list[str] = []
     image = _load(source, max_pixels, notes)
-    return picture_of(image, background=background, keep_profile=keep_profile, notes=notes)
-
-
-def picture_of(
-    image: Image.Image, *, background: str = "white", keep_profile: bool = False, notes: Sequence[str] = ()
-) -> Picture:
-    """What `read_picture` makes of an image that Pillow holds. notes: what there is to say of it already."""
-    notes = list(notes)
     try:
         backdrop = ImageColor.getrgb(background)[:3]
     except ValueError as error:
@@ -150,11 +141,7 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
 
     Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
-    return mask_of(_load(source, MAX_PIXELS, []), height, width)
-
-
-def mask_of(image: Image.Image, height: int, width: int) -> tuple[np.ndarray, int]:
-    """What `read_mask` makes of an image that Pillow holds."""
+    image = _load(source, MAX_PIXELS, [])
     if image.size != (width, height):
         raise UsageError(f"the mask is {image.width}x{image.height} but the picture is {width}x{height}")
     values = _grey_values(image)
@@ -177,7 +164,9 @@ def picture_format(name: str) -> str:
 
 
 def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
-    """The first frame, decoded. Raises as `read_picture` does."""
+    """The first frame, decoded; an image of Pillow's as it is. Raises as `read_picture` does."""
+    if isinstance(source, Image.Image):
+        return source
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import click
 
@@ -21,15 +22,14 @@ from obic.cli.common import (
 )
 from obic.cli.info import as_text, describe
 from obic.constants import PART_ICC
-from obic.container import default_names
 from obic.errors import UsageError
 from obic.metadata import describe as metadata_text
-from obic.metadata import kept, kinds_from_text
+from obic.metadata import kinds_from_text
 from obic.networks import Networks
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
+from obic.recipe import Alpha, LayerKind, Recipe, encode
 
 QUALITY = click.IntRange(1, 100)
-MANY_LAYERS = 21  # more than PASCAL VOC has classes
 
 EXAMPLES = """
 obic encode photo.png                               photo.obic at about 0.1 bpp
@@ -46,25 +46,13 @@ cat photo.png | obic encode - -o - | obic decode - -o - > again.png
 
 @dataclass(frozen=True)
 class Choices:
-    """The options of the command that say how a picture is coded and what is told of it."""
+    """The options of the command besides the recipe: where things come from, and what is told of them."""
 
-    rate: Rate
+    recipe: Recipe
     mask: str
-    layers: str | None
-    alpha: str
     background_color: str
-    metadata: frozenset[int]  # kinds of optional parts
     as_json: bool
     verbose: bool
-
-    def __post_init__(self):
-        if self.layers is not None and (self.layers == "none") != (self.mask == "none") and self.mask != "auto":
-            raise UsageError(f"--mask {self.mask} and --layers {self.layers} contradict each other")
-
-    @property
-    def split(self) -> bool:
-        """Whether the picture is to have objects."""
-        return "none" not in (self.mask, self.layers)
 
 
 class Size(click.ParamType):
@@ -101,12 +89,12 @@ class Size(click.ParamType):
     ),
     click.option(
         "--layers",
-        type=click.Choice(["object", "class", "instance", "none"]),
+        type=click.Choice(get_args(LayerKind)),
         help="One layer for all objects (default), for each class, for each connected object, or none.",
     ),
     click.option(
         "--alpha",
-        type=click.Choice(["grid", "pixel"]),
+        type=click.Choice(get_args(Alpha)),
         default="grid",
         show_default=True,
         help="Edge of an extracted object: smooth, from the cells, or kept to the pixel in a few more bytes.",
@@ -152,7 +140,10 @@ def command(
     """
     batch = Batch(sources, PICTURE_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
     rate = Rate(**{field.name: choices.pop(field.name) for field in fields(Rate)})
-    networks, chosen = Networks(device, jobs), Choices(rate, **choices)
+    mask = choices["mask"]
+    kind = mask if mask in ("auto", "none") else "given"
+    recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata")))
+    networks, chosen = Networks(device, jobs), Choices(recipe, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 
 
@@ -165,61 +156,30 @@ def _encode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
     if chosen.mask == job.source == STREAM:
         raise UsageError("the picture and the mask both want standard input; name a file for one")
     with stage("read"):
-        picture, labels, names = _read(job, chosen)
+        from obic.images import read_picture
+
+        keep_profile = PART_ICC in chosen.recipe.metadata
+        picture = read_picture(read_input(job.source), background=chosen.background_color, keep_profile=keep_profile)
+        mask = _read_mask(job, chosen) if chosen.recipe.mask == "given" else None
     for note in picture.notes:
         job.say(f"note: {note}")
-    left_out = {kind: data for kind, data in picture.metadata.items() if kind not in chosen.metadata}
+    left_out = {kind: data for kind, data in picture.metadata.items() if kind not in chosen.recipe.metadata}
     if left_out and chosen.verbose:
         job.say(f"note: not kept without --metadata: {metadata_text(left_out)}")
-    with stage("load"):
-        from obic.codec import PictureEncoder
-
-        model = networks.codec(encoder=True)
-        segment = networks.segmenter() if chosen.split and chosen.mask == "auto" else None
-    if segment:
-        with stage("segment"):
-            labels, names = _segmented(segment(picture.rgb), chosen)
-    if chosen.split and labels is None:
-        job.say("note: no object was found; the picture is coded as one layer")
-    with stage("encode"):
-        alpha = chosen.alpha == "pixel"
-        parts = kept(picture.metadata, chosen.metadata)
-        coder = PictureEncoder(
-            picture.rgb, labels, len(names), model=model, names=names, parts=parts, pixel_alpha=alpha
-        )
-        pixels = picture.rgb.size // 3
-        data = coder.encode(chosen.rate.qualities(len(names), pixels, coder.size))
-    if warning := chosen.rate.check(len(data), pixels):
-        job.say(f"warning: {warning}")
-    out.write(data)
-    report = _report(job, data, chosen)
+    coded = encode(picture, chosen.recipe, networks, mask=mask, stage=stage)
+    for note in coded.notes:
+        job.say(f"note: {note}")
+    if coded.warning:
+        job.say(f"warning: {coded.warning}")
+    out.write(coded.data)
+    report = _report(job, coded.data, chosen)
     return report if job.alone or report is None else {"output": out.path, **report}
 
 
-def _read(job: Job, chosen: Choices):
-    """The picture, and the labels and names of its layers where --mask already says them; else those of one layer."""
-    from obic.images import read_mask, read_picture
-    from obic.layers import split_layers
-
-    keep_profile = PART_ICC in chosen.metadata
-    picture = read_picture(read_input(job.source), background=chosen.background_color, keep_profile=keep_profile)
+def _read_mask(job: Job, chosen: Choices) -> bytes:
+    """The file of the mask: what --mask names, or the one for this input in the folder that it names."""
     mask = chosen.mask
-    if mask in ("auto", "none"):
-        return picture, None, default_names(1)
-    if os.path.isdir(mask):
-        mask = os.path.join(mask, job.name(".png"))
-    labels, n_layers = read_mask(read_input(mask), *picture.rgb.shape[:2])
-    if n_layers > MANY_LAYERS and chosen.layers is None:
-        job.say(f"note: the mask makes {n_layers} layers; cut soft edges to two values if they are not meant")
-    return picture, *split_layers(labels, chosen.layers)
-
-
-def _segmented(classes, chosen: Choices):
-    """The labels and names of the layers in what the segmenter saw."""
-    from obic.layers import split_layers
-    from obic.segment import CLASS_NAMES
-
-    return split_layers(classes, chosen.layers or "object", CLASS_NAMES)
+    return read_input(os.path.join(mask, job.name(".png")) if os.path.isdir(mask) else mask)
 
 
 def _report(job: Job, data: bytes, chosen: Choices) -> dict | None:

@@ -1,0 +1,131 @@
+"""Room 4. From a picture to the bytes of a file: the choices that `obic encode` and `Codec.encode` share, and the way.
+
+Light to import: numpy and the networks are loaded when a picture is coded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from obic.container import default_names
+from obic.errors import UsageError
+from obic.metadata import kept
+from obic.rate import Rate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from obic.images import Picture, Source
+    from obic.layers import Layers
+    from obic.networks import Networks
+
+MaskKind = Literal["auto", "none", "given"]
+LayerKind = Literal["object", "class", "instance", "none"]
+Alpha = Literal["grid", "pixel"]
+Stage = Callable[[str], AbstractContextManager]
+
+MANY_LAYERS = 21  # more than PASCAL VOC has classes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture is coded. Raises UsageError where the choices do not fit together.
+
+    mask: "auto" for what the segmenter sees, "none" for one layer, "given" for a mask that comes with each picture.
+    layers: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
+    mask's. alpha: the edge of objects, from the cells, or kept "pixel" by pixel. metadata: kinds of optional parts.
+    """
+
+    rate: Rate
+    mask: MaskKind = "auto"
+    layers: LayerKind | None = None
+    alpha: Alpha = "grid"
+    metadata: frozenset[int] = frozenset()
+
+    def __post_init__(self):
+        if self.alpha not in get_args(Alpha):
+            raise UsageError(f"there is no alpha {self.alpha!r}; choose grid or pixel")
+        if self.layers not in (None, *get_args(LayerKind)):
+            raise UsageError(f"there are no layers of the kind {self.layers!r}; choose object, class, instance or none")
+        if self.layers is not None and self.mask != "auto" and (self.layers == "none") != (self.mask == "none"):
+            mask = "a mask" if self.mask == "given" else "no mask"
+            raise UsageError(f"{mask} and layers of the kind {self.layers!r} contradict each other")
+
+    @property
+    def split(self) -> bool:
+        """Whether the picture is to have objects."""
+        return "none" not in (self.mask, self.layers)
+
+
+class Coded(NamedTuple):
+    """The file, what there is to say of its layers, and what to warn of: a file that is larger than it may be."""
+
+    data: bytes
+    notes: list[str]
+    warning: str | None
+
+
+def encode(
+    picture: Picture,
+    recipe: Recipe,
+    networks: Networks,
+    *,
+    mask: Source | None = None,
+    stage: Stage = lambda name: nullcontext(),
+) -> Coded:
+    """The `.obic` file of a picture.
+
+    mask: for the recipe's "given", a picture of the same size. stage: entered for "load", "segment" and "encode".
+    Raises UsageError or FormatError for the mask, LimitError for too much metadata, ObicError where the rate is strict
+    and no file is as small.
+    """
+    notes: list[str] = []
+    with stage("load"):
+        from obic.codec import PictureEncoder
+
+        model = networks.codec(encoder=True)
+        segment = networks.segmenter() if recipe.split and recipe.mask == "auto" else None
+    if segment:
+        with stage("segment"):
+            labels, names = _seen(segment(picture.rgb), recipe)
+    elif recipe.split:
+        labels, names = _given(mask, picture, recipe, notes)
+    else:
+        labels, names = None, default_names(1)
+    if recipe.split and labels is None:
+        notes.append("no object was found; the picture is coded as one layer")
+    with stage("encode"):
+        coder = PictureEncoder(
+            picture.rgb,
+            labels,
+            len(names),
+            model=model,
+            names=names,
+            parts=kept(picture.metadata, recipe.metadata),
+            pixel_alpha=recipe.alpha == "pixel",
+        )
+        pixels = picture.rgb.size // 3
+        data = coder.encode(recipe.rate.qualities(len(names), pixels, coder.size))
+    return Coded(data, notes, recipe.rate.check(len(data), pixels))
+
+
+def _seen(classes: np.ndarray, recipe: Recipe) -> Layers:
+    """The layers in what the segmenter saw."""
+    from obic.layers import split_layers
+    from obic.segment import CLASS_NAMES
+
+    return split_layers(classes, recipe.layers or "object", CLASS_NAMES)
+
+
+def _given(mask: Source, picture: Picture, recipe: Recipe, notes: list[str]) -> Layers:
+    """The layers in a mask that came with the picture."""
+    from obic.images import read_mask
+    from obic.layers import split_layers
+
+    labels, n_layers = read_mask(mask, *picture.rgb.shape[:2])
+    if n_layers > MANY_LAYERS and recipe.layers is None:
+        notes.append(f"the mask makes {n_layers} layers; cut soft edges to two values if they are not meant")
+    return split_layers(labels, recipe.layers)
