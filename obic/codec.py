@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 
 from obic.constants import MAX_QUALITY, MIN_QUALITY, OBJECT_COVERAGE, PART_PIXEL_MASK
-from obic.container import Container, mux
+from obic.container import Container, mux, open_container
 from obic.entropy.layer import decode_layer, encode_layer
-from obic.errors import FormatError, UnsupportedError, UsageError
+from obic.errors import FormatError, ObicError, UnsupportedError, UsageError
 from obic.masks import (
     alpha_from_cells,
     decode_label_map,
@@ -39,6 +40,9 @@ __all__ = [
     "load_model",
     "load_segmenter",
 ]
+
+
+SUSPECTS = "nothing is written; this is a bug of obic, or faulty memory"
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class PictureEncoder:
             self._parts[PART_PIXEL_MASK] = encode_pixel_mask(labels, self._cells)
         with torch.inference_mode():
             self._features = inference.analyse(model.network, rgb)
-        self._streams: dict[tuple[int, int], bytes] = {}  # by layer and quality
+        self._streams: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # by layer and quality, from `_encode_layer`
 
     def encode(self, qualities: Sequence[int]) -> bytes:
         """The file with qualities of 1..100 for each layer, by index. Raises UsageError if they do not fit.
@@ -139,10 +143,27 @@ class PictureEncoder:
         """Bytes of that file."""
         return len(self.encode(qualities))
 
+    def verify(self, data: bytes) -> None:
+        """Raises ObicError unless a file that `encode` gave decodes to the integers coded. Makes no pixels."""
+        try:
+            container = open_container(data)
+            labels = _label_map(container, self._model)
+            right = np.array_equal(labels, self._cells)
+            for entry in container.header.layers:
+                integers = _decode_symbols(container, labels == entry.index, entry.index, self._model)
+                right = right and _hash(*integers) == self._streams[entry.index, entry.quality][1]
+            if (pixel_mask := container.read_part(PART_PIXEL_MASK)) is not None:
+                decode_pixel_mask(pixel_mask, labels, self._height, self._width)
+            container.check_end()
+        except FormatError as error:
+            raise ObicError(f"the file made does not decode, {error}: {SUSPECTS}") from error
+        if not right:
+            raise ObicError(f"the file made decodes to other integers than were coded: {SUSPECTS}")
+
     def _stream(self, index: int, quality: int) -> bytes:
         if (index, quality) not in self._streams:
             self._streams[index, quality] = _encode_layer(self._features, self._cells == index, quality, self._model)
-        return self._streams[index, quality]
+        return self._streams[index, quality][0]
 
 
 def encode_picture(
@@ -168,9 +189,10 @@ def _check_picture(rgb: np.ndarray, labels: np.ndarray | None, n_layers: int) ->
 
 
 @torch.inference_mode()
-def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel) -> bytes:
+def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel) -> tuple[bytes, bytes]:
+    """The sub-stream of a layer, and the hash of its integers."""
     if not cells.any():
-        return b""
+        return b"", _hash()
     z, residual = inference.encode_cells(
         model.network,
         features,
@@ -179,7 +201,17 @@ def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model
         model.hyper_prior,
         lambda z: model.scale_map.index(z, quality),
     )
-    return encode_layer(z, residual, cells, quality, model.scale_map, model.hyper_prior, model.tables)
+    stream = encode_layer(z, residual, cells, quality, model.scale_map, model.hyper_prior, model.tables)
+    return stream, _hash(z, residual)
+
+
+def _hash(*integers: np.ndarray) -> bytes:
+    """SHA-256 of integers; arrays of zeros alone do not count."""
+    digest = hashlib.sha256()
+    for array in integers:
+        if array.any():
+            digest.update(np.ascontiguousarray(array, np.int32))
+    return digest.digest()
 
 
 @torch.inference_mode()

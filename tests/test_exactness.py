@@ -1,0 +1,146 @@
+"""The same symbols from the same file, whatever computes: threads, memory layout, library, precision, device.
+
+`make exactness` prints the hashes of the golden files' symbols, to compare machines; docs/reliability.md has a table.
+"""
+
+import itertools
+import json
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from conftest import GOLDEN
+from obic import codec
+from obic.bench.exactness import main, symbols_hash
+from obic.container import open_container
+from obic.errors import ObicError
+from test_codec import disc, picture
+
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
+FILES = {name: (GOLDEN / f"{name}.obic").read_bytes() for name in EXPECTED}
+THREADS, LAYOUTS, ONEDNN = (1, 2, 4), (torch.contiguous_format, torch.channels_last), (True, False)
+SETTINGS = list(itertools.product(THREADS, LAYOUTS, ONEDNN))
+
+
+class In(nn.Module):
+    """A network that computes in another type, on inputs of any."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.network, self.dtype = deepcopy(network).to(dtype), dtype
+
+    def forward(self, *inputs):
+        return self.network(*(tensor.to(self.dtype) for tensor in inputs))
+
+
+@contextmanager
+def setting(model, threads, layout, onednn):
+    """The model at work in a setting of the matrix; afterwards as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    model.network.to(memory_format=layout)
+    torch.backends.mkldnn.enabled = onednn
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = True
+        model.network.to(memory_format=torch.contiguous_format)
+        torch.set_num_threads(before)
+
+
+def golden_symbols(model):
+    return {name: symbols_hash(open_container(data), model) for name, data in FILES.items()}
+
+
+def largest_difference(name, model):
+    """Of the pixels of a golden file from those it had when it was made."""
+    decoded = codec.decode_picture(open_container(FILES[name]), model).rgb.astype(int)
+    return np.abs(decoded - np.asarray(Image.open(GOLDEN / f"{name}.png")).astype(int)).max()
+
+
+@pytest.mark.parametrize(("threads", "layout", "onednn"), SETTINGS)
+def test_a_decoder_in_any_setting(tiny_decoder, threads, layout, onednn):
+    """Every golden file: the symbols exactly, the pixels nearly (bfloat16 has 8 bits where float32 has 24)."""
+    synthesis = tiny_decoder.network.synthesis
+    with setting(tiny_decoder, threads, layout, onednn):
+        for dtype, tolerance in ((torch.float32, 2), (torch.float64, 2), (torch.bfloat16, 8)):
+            tiny_decoder.network.synthesis = In(synthesis, dtype)
+            assert max(largest_difference(name, tiny_decoder) for name in ("two-layers", "odd-size")) <= tolerance
+        assert golden_symbols(tiny_decoder) == EXPECTED
+
+
+@pytest.mark.parametrize(("threads", "layout", "onednn"), SETTINGS)
+def test_an_encoder_in_any_setting(tiny_encoder, threads, layout, onednn):
+    """What was coded in any setting decodes to the integers that were coded, in this and in the plain one."""
+    with setting(tiny_encoder, threads, layout, onednn):
+        coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=tiny_encoder, pixel_alpha=True)
+        data = coder.encode((60, 90))
+        coder.verify(data)
+    coder.verify(data)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_gpu_and_a_cpu_read_each_others_files(tiny_encoder, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    gpu = codec.load_model("cuda", encoder=True)
+    assert golden_symbols(gpu) == EXPECTED
+    assert max(largest_difference(name, gpu) for name in ("two-layers", "odd-size")) <= 2
+    for maker, reader in ((gpu, tiny_encoder), (tiny_encoder, gpu)):
+        coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=maker)
+        data = coder.encode((60, 90))
+        coder.verify(data)
+        made, read = (symbols_hash(open_container(data), model) for model in (maker, reader))
+        assert made == read
+
+
+def test_the_command_prints_the_hashes(monkeypatch, capsys):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    assert main(["--threads", str(torch.get_num_threads()), *(str(GOLDEN / f"{name}.obic") for name in FILES)]) == 0
+    platform, *lines, together = capsys.readouterr().out.splitlines()
+    assert f"torch {torch.__version__.split('+')[0]}" in platform
+    assert [line.split()[0] for line in lines] == [EXPECTED[name][:16] for name in sorted(FILES)]
+    assert together.endswith(f" all {len(FILES)}")
+    assert main([str(GOLDEN / "missing.obic")]) == 1
+
+
+def test_noise_in_every_float_part_does_not_change_symbols(tiny_decoder):
+    """Rounding of 1e-3 everywhere in the decoder's networks moves pixels a little, symbols not at all."""
+    with torch.no_grad():
+        for parameter in tiny_decoder.network.parameters():
+            parameter.mul_(1 + 1e-3 * torch.randn_like(parameter))
+    assert golden_symbols(tiny_decoder) == EXPECTED
+    assert 0 < largest_difference("two-layers", tiny_decoder) < 16
+
+
+# --- what is written is read back ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faulty(monkeypatch):
+    """An entropy coder that codes one integer wrong."""
+
+    def encode_layer(z, r, cells, *model):
+        return original(z, r + (r == r.max()), cells, *model)
+
+    original = codec.encode_layer
+    monkeypatch.setattr(codec, "encode_layer", encode_layer)
+
+
+def test_other_integers_are_noticed(tiny_encoder, faulty):
+    coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=tiny_encoder)
+    with pytest.raises(ObicError, match="other integers"):
+        coder.verify(coder.encode((60, 90)))
+
+
+def test_bytes_that_do_not_decode_are_noticed(tiny_encoder):
+    coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=tiny_encoder, pixel_alpha=True)
+    data = coder.encode((60, 90))
+    coder.verify(data)
+    for damaged in (data[:-1], data + b"!", data[:-40] + bytes(40)):
+        with pytest.raises(ObicError, match="does not decode"):
+            coder.verify(damaged)
