@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
+from obic.container import read_file
 from obic.errors import FormatError, LimitError, UsageError
 from obic.metadata import DAMAGED_EXIF, EXIF_PREFIX, Metadata, metadata_of_picture
 
@@ -35,7 +35,7 @@ FORMAT_METADATA = {
     "WEBP": (PART_ICC, PART_EXIF, PART_XMP),
 }
 
-Source = bytes | str | os.PathLike | Image.Image  # a picture file, by its path or its bytes, or what Pillow holds
+Source = bytes | str | os.PathLike | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
 
@@ -167,7 +167,7 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
     """The first frame, decoded; an image of Pillow's as it is. Raises as `read_picture` does."""
     if isinstance(source, Image.Image):
         return source
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    data = source if isinstance(source, bytes) else read_file(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, for which max_pixels stands, and of odd metadata

@@ -1,5 +1,6 @@
 """Files at addresses: a real HTTP server, with ranges and without, whose bytes are counted."""
 
+import io
 import json
 import os
 import re
@@ -10,13 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from obic.container import RemoteSource, mux, open_container
+import obic as obic_api
+from obic.api import default_codec
+from obic.container import RemoteSource, is_address, mux, open_container
 from obic.container.remote import FIRST_REQUEST
 from obic.errors import TruncatedError, UsageError
 
 pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http://")
+fsspec = pytest.importorskip("fsspec")
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 STREAMS = {0: b"background" * 300, 1: b"object" * 200, 2: b"another" * 100}
@@ -206,6 +212,22 @@ def test_a_server_that_is_not_there(obic, server):
     assert done.err.count("\n") == 1
 
 
+def test_addresses_are_no_drives():
+    addresses = ["https://example.org/x.obic", "s3://bucket/x.png", "simplecache::https://example.org/x.obic"]
+    paths = [r"C:\x.png", "C:/x.png", "C://x.png", r"\\host\share\x.png", "x:y.png", "a/b//c.png", "-"]
+    assert [path for path in addresses + paths if is_address(path)] == addresses
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://127.0.0.1:1/x.obic", "http://[bad/x.obic", "https://", "http://127.0.0.1:1/a/"]
+)
+@pytest.mark.parametrize("command", ["info", "encode"])
+def test_failures_name_their_address(obic, command, address):
+    done = obic(command, address)
+    assert (done.code, done.out, done.err.count("\n")) == (1, b"", 1)
+    assert done.err.startswith(f"obic: {address}: ")
+
+
 def test_an_unknown_protocol():
     with pytest.raises(UsageError, match="gopherx"):
         RemoteSource("gopherx://example.org/x.obic")
@@ -220,6 +242,43 @@ def test_several_addresses_and_a_file(obic, server, data):
     Path("here.obic").write_bytes(data)
     done = obic("info", server.add(data), server.add(data, "y.obic"), "here.obic", "--json")
     assert [json.loads(line)["bytes"] for line in done.out.splitlines()] == [len(data)] * 3
+
+
+def picture(seed: int) -> bytes:
+    """A small picture as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 48, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pictures_and_masks_come_from_addresses_too(obic, server, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    default_codec.cache_clear()
+    mask = io.BytesIO()
+    Image.fromarray(np.repeat(np.uint8([[0] * 20 + [255] * 28]), 40, 0)).save(mask, "PNG")
+    photo, mask = server.add(picture(1), "a/photo.png"), server.add(mask.getvalue(), "mask.png")
+    assert obic("encode", f"{photo}?size=small", "--mask", mask) == (0, b"", "")
+    assert open_container("photo.obic").header.layer_names == ("background", "object")
+    assert obic("report", "photo.obic", "--original", photo).code == 0
+    assert obic("extract", "photo.obic", "--layer", 1, "--over", photo, "-o", "over.png").code == 0
+    assert obic_api.encode(photo, mask=mask) == Path("photo.obic").read_bytes()
+    done = obic(
+        "encode", photo, server.add(b"none", "bad.png"), server.add(picture(2), "b.png"), "--mask", "none", "-j", 2
+    )
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("obic: 1 of 3 inputs failed: http://")
+    assert sorted(path.name for path in Path().glob("*.obic")) == ["b.obic", "photo.obic"]
+
+
+def test_a_folder_at_an_address(obic, data):
+    files = fsspec.filesystem("memory")
+    for name in ("x.obic", "deep/y.obic", ".hidden.obic", "notes.txt"):
+        files.pipe(f"/coded/{name}", data)
+    done = obic("extract", "memory://coded/", "--layer", "fox", "--output-dir", "out")
+    assert (done.code, done.err) == (0, "")
+    assert sorted(path.as_posix() for path in Path("out").rglob("*.obic")) == ["out/deep/y-fox.obic", "out/x-fox.obic"]
+    assert "no file in memory://coded/ ends in .avif" in obic("mask", "memory://coded/").err
+    assert obic("info", "memory://nowhere/").code == 1
 
 
 def test_no_numpy_and_no_torch(server, data, tmp_path):

@@ -6,6 +6,7 @@ the others go on, and the command fails at the end.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import click
 
 from obic.cli.common import STREAM, Output, derived_name, local_name, open_source, print_text, say, tell_error
-from obic.container import Container, RemoteSource, open_container
+from obic.container import Container, RemoteSource, files_below, is_address, open_container
 from obic.errors import ObicError, UsageError
 
 OBIC_SUFFIXES = (".obic",)
@@ -39,7 +40,8 @@ class Input(NamedTuple):
 class Batch:
     """The inputs of a command, and where their results go.
 
-    sources: files, "-", addresses, and folders, which stand for all files below them with one of `suffixes`.
+    sources: files, "-", addresses, and folders (an address that ends in "/" is one), which stand for all files below
+    them with one of `suffixes`.
     output: of a single input; output_dir: for any number, made where it is missing. workers: threads.
     Raises UsageError where these do not fit together.
     """
@@ -55,7 +57,7 @@ class Batch:
         workers: int = 1,
     ):
         self.inputs = [found for source in sources for found in _find(source, suffixes)]
-        self.alone = len(sources) == 1 and not os.path.isdir(sources[0])
+        self.alone = len(sources) == 1 and not _is_folder(sources[0])
         self.output = output
         self.output_dir = output_dir
         self.overwrite = overwrite
@@ -210,20 +212,31 @@ def _same(path: str) -> str:
     return os.path.normcase(os.path.realpath(path))
 
 
+def _is_folder(source: str) -> bool:
+    return os.path.isdir(source) or (is_address(source) and source.endswith("/"))
+
+
 def _find(source: str, suffixes: Sequence[str]) -> list[Input]:
     """A file as it is; the files below a folder that have one of the suffixes and are not hidden, by name."""
-    if not os.path.isdir(source):
+    if not _is_folder(source):
         return [Input(source, local_name(source))]
-    found = []
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
-                path = os.path.join(folder, name)
-                found.append(Input(path, os.path.relpath(path, source)))
+    names = _names_below(source) if os.path.isdir(source) else files_below(source)
+    found = [name for name in names if name.lower().endswith(tuple(suffixes)) and not _is_hidden(name)]
     if not found:
         raise UsageError(f"no file in {source} ends in {', '.join(suffixes)}")
-    return found
+    return [Input(os.path.join(source, name), name) for name in found]
+
+
+def _names_below(folder: str) -> Iterator[str]:
+    """The files below a folder, relative to it; those that stand in it first, all by name. Hidden folders are left."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in sorted(names):
+            yield os.path.relpath(os.path.join(place, name), folder)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in re.split(r"[\\/]", name))
 
 
 class _Bar:

@@ -2,20 +2,18 @@
 
 import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlsplit
+from typing import BinaryIO
 
 import click
 
+from obic.container import ByteSource, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
-
-if TYPE_CHECKING:
-    from obic.container import ByteSource
 
 STREAM = "-"
 
@@ -43,23 +41,13 @@ def print_text(text: str) -> None:
 
 
 def read_input(path: str) -> bytes:
-    """All bytes of a file, or of standard input for "-"."""
-    if path == STREAM:
-        return _binary_stdin().read()
-    with open(path, "rb") as file:
-        return file.read()
+    """All bytes of a file, by its path or its address, or of standard input for "-"."""
+    return _binary_stdin().read() if path == STREAM else read_file(path)
 
 
-def open_source(path: str) -> "ByteSource":
+def open_source(path: str) -> ByteSource:
     """What to read an `.obic` from: a path, an address, or standard input for "-"."""
-    from obic.container import as_source
-
     return as_source(_binary_stdin() if path == STREAM else path)
-
-
-def is_address(path: str) -> bool:
-    """Whether a path is an address such as https://... or s3://..., rather than a file here."""
-    return "://" in path and not os.path.exists(path)
 
 
 def _binary_stdin() -> BinaryIO:
@@ -90,7 +78,7 @@ def derived_name(source: str, ending: str) -> str:
 
 def local_name(source: str) -> str:
     """The last part of a path or an address: "https://example.org/a/x.obic?v=1" gives "x.obic"."""
-    return os.path.basename(urlsplit(source).path) if is_address(source) else os.path.basename(source)
+    return os.path.basename(re.split("[?#]", source)[0] if is_address(source) else source)
 
 
 class Output:

@@ -7,8 +7,8 @@ from obic.container.demux import Check, Container, open_container
 from obic.container.header import PART_TITLES, Header, LayerEntry, Limits, PartEntry, default_names
 from obic.container.merge import merge
 from obic.container.mux import mux
-from obic.container.remote import RemoteSource
-from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource, as_source
+from obic.container.remote import RemoteSource, files_below, is_address
+from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource, as_source, read_file
 
 __all__ = [
     "PART_TITLES",
@@ -25,7 +25,10 @@ __all__ = [
     "RemoteSource",
     "as_source",
     "default_names",
+    "files_below",
+    "is_address",
     "merge",
     "mux",
     "open_container",
+    "read_file",
 ]

@@ -1,11 +1,15 @@
-"""Room 1. A file at an address (https://, s3://, and whatever fsspec knows), read in ranges.
+"""Room 1. Files at addresses (https://, s3://, and whatever fsspec knows), whole or in ranges.
 
 fsspec and what it needs for a protocol are optional: `pip install 'obic[remote]'`. They are imported when an address
-is opened.
+is opened. Everything here raises FileNotFoundError, OSError for whatever else goes wrong there, UsageError (no such
+protocol), ObicError (fsspec, or what it needs, is missing).
 """
 
 import errno
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from obic.errors import ObicError, UsageError
@@ -13,12 +17,30 @@ from obic.errors import ObicError, UsageError
 FIRST_REQUEST = 256  # bytes: the whole header of a usual file, and seldom more than the first part of a layer
 
 
+def is_address(path: object) -> bool:
+    """Whether a path is an address such as https://... or s3://..., rather than a file here or on a drive (C://...)."""
+    return isinstance(path, str) and bool(re.match(r"[A-Za-z][\w+.:-]+://", path)) and not os.path.exists(path)
+
+
+def read_address(address: str) -> bytes:
+    """All bytes of a file at an address."""
+    filesystem, path = _open_filesystem(address)
+    with _failures_name(address):
+        return filesystem.cat_file(path)
+
+
+def files_below(address: str) -> list[str]:
+    """The names of all files below a folder at an address, relative to it, sorted; "/" between folders."""
+    filesystem, folder = _open_filesystem(address)
+    with _failures_name(address):
+        found = filesystem.find(folder) or filesystem.ls(folder)  # `find` passes over what fails, `ls` says it
+        return sorted(path[len(folder) :].lstrip("/") for path in found)
+
+
 class RemoteSource:
     """A file at an address. Reads what it is asked for, once: ranges that were read are kept.
 
     bytes_read, requests: so far. whole: the server knows no ranges and sent the file as a whole.
-    Raises FileNotFoundError, OSError as the network does, UsageError (no such protocol), ObicError (fsspec, or what it
-    needs, is missing).
     """
 
     def __init__(self, address: str):
@@ -74,16 +96,13 @@ class RemoteSource:
         self._spans[offset] = data
 
     def _fetch(self, start: int, end: int) -> bytes:
-        failure: OSError
         try:
-            return self._filesystem.cat_file(self._path, start=start, end=end)
-        except FileNotFoundError:
-            failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.address)
-        except Exception as error:  # each protocol has its own kinds
-            failure = OSError(errno.EIO, " ".join(str(error).split()) or type(error).__name__, self.address)
-        if start > 0 and self._size() <= start:  # the answer to a range behind the end of a file
-            return b""
-        raise failure
+            with _failures_name(self.address):
+                return self._filesystem.cat_file(self._path, start=start, end=end)
+        except OSError:
+            if start > 0 and self._size() <= start:  # the answer to a range behind the end of a file
+                return b""
+            raise
 
     def _size(self) -> float:
         """The file's size; infinite where the server does not tell."""
@@ -98,8 +117,25 @@ def _open_filesystem(address: str):
     try:
         import fsspec
 
-        return fsspec.core.url_to_fs(address)
+        with _failures_name(address, ImportError, ValueError):
+            return fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise ObicError(f"{address} needs more than is installed ({error}): pip install 'obic[remote]'") from error
     except ValueError as error:
         raise UsageError(f"{address}: {error}") from error
+
+
+@contextmanager
+def _failures_name(address: str, *others: type[Exception]) -> Iterator[None]:
+    """What goes wrong becomes an OSError that names the address, but for `others`: each protocol has its own kinds."""
+    try:
+        yield
+    except others:
+        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if reason in ("", address):
+            reason = type(error).__name__
+        raise OSError(errno.EIO, reason, address) from error

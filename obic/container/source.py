@@ -12,7 +12,7 @@ A source for which every request is dear may have a second one, which is told wh
 import os
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from obic.container.remote import RemoteSource
+from obic.container.remote import RemoteSource, is_address, read_address
 
 
 @runtime_checkable
@@ -70,10 +70,18 @@ def as_source(origin: "bytes | str | os.PathLike | BinaryIO | ByteSource") -> By
     if isinstance(origin, (str, os.PathLike)):
         if os.path.isfile(origin):
             return _PathSource(origin)
-        if isinstance(origin, str) and "://" in origin:
+        if is_address(origin):
             return RemoteSource(origin)
         origin = open(origin, "rb")  # noqa: SIM115 - a pipe, /dev/stdin, or an error that names the path
     return FileSource(origin) if origin.seekable() else PipeSource(origin)
+
+
+def read_file(path: "str | os.PathLike") -> bytes:
+    """All bytes of a file, by its path or its address. Raises OSError as the file does."""
+    if is_address(path):
+        return read_address(path)
+    with open(path, "rb") as file:
+        return file.read()
 
 
 class _PathSource:
