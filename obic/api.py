@@ -61,13 +61,15 @@ class Codec:
         alpha: Alpha = "grid",
         background_color: str = "white",
         metadata: str = "none",
+        verify: bool = False,
     ) -> bytes:
         """The `.obic` file of an image. The arguments are the options of `obic encode`.
 
         quality: 1..100; or the best that fits in `bpp` bits a pixel, or in `size` bytes, such as 3000 or "10k". Where
         nothing fits it is the smallest file there is, with a warning, or with `strict` an ObicError.
         mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background, every other value an
-        object. metadata: what to keep of the image's, as "exif,icc".
+        object. metadata: what to keep of the image's, as "exif,icc". verify: decode the file made, and raise ObicError
+        if that does not give the integers that were coded.
         Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
         """
         rate = Rate(
@@ -81,7 +83,7 @@ class Codec:
         )
         kinds = kinds_from_text(metadata)
         kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
-        recipe = Recipe(rate, kind, layers, alpha, kinds)
+        recipe = Recipe(rate, kind, layers, alpha, kinds, verify)
         picture = read_picture(_source(image), background=background_color, keep_profile=PART_ICC in kinds)
         coded = encode_by(picture, recipe, self._networks, mask=_source(mask) if kind == "given" else None)
         for note in (*picture.notes, *coded.notes):

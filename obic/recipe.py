@@ -37,6 +37,7 @@ class Recipe:
     mask: "auto" for what the segmenter sees, "none" for one layer, "given" for a mask that comes with each picture.
     layers: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
     mask's. alpha: the edge of objects, from the cells, or kept "pixel" by pixel. metadata: kinds of optional parts.
+    verify: decode the file made, and fail if that does not give the integers that were coded.
     """
 
     rate: Rate
@@ -44,6 +45,7 @@ class Recipe:
     layers: LayerKind | None = None
     alpha: Alpha = "grid"
     metadata: frozenset[int] = frozenset()
+    verify: bool = False
 
     def __post_init__(self):
         if self.alpha not in get_args(Alpha):
@@ -78,9 +80,9 @@ def encode(
 ) -> Coded:
     """The `.obic` file of a picture.
 
-    mask: for the recipe's "given", a picture of the same size. stage: entered for "load", "segment" and "encode".
-    Raises UsageError or FormatError for the mask, LimitError for too much metadata, ObicError where the rate is strict
-    and no file is as small.
+    mask: for the recipe's "given", a picture of the same size. stage: entered for "load", "segment", "encode" and
+    "verify". Raises UsageError or FormatError for the mask, LimitError for too much metadata, ObicError where the rate
+    is strict and no file is as small, or where the file made does not pass "verify".
     """
     notes: list[str] = []
     with stage("load"):
@@ -109,6 +111,9 @@ def encode(
         )
         pixels = picture.rgb.size // 3
         data = coder.encode(recipe.rate.qualities(len(names), pixels, coder.size))
+    if recipe.verify:
+        with stage("verify"):
+            coder.verify(data)
     return Coded(data, notes, recipe.rate.check(len(data), pixels))
 
 

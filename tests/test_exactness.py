@@ -5,8 +5,10 @@
 
 import itertools
 import json
+import os
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from conftest import GOLDEN
-from obic import codec
+from obic import Codec, codec
 from obic.bench.exactness import main, symbols_hash
 from obic.container import open_container
 from obic.errors import ObicError
@@ -135,6 +137,31 @@ def test_other_integers_are_noticed(tiny_encoder, faulty):
     coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=tiny_encoder)
     with pytest.raises(ObicError, match="other integers"):
         coder.verify(coder.encode((60, 90)))
+
+
+@pytest.mark.parametrize("options", [("--mask", "none"), ("--mask", "half.png", "--alpha", "pixel", "--size", 600)])
+def test_the_command_writes_only_what_decodes(obic, monkeypatch, options, request):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    Image.fromarray(picture(70, 100)).save("x.png")
+    Image.fromarray(disc(70, 100)).save("half.png")
+    line = ("encode", "x.png", *options, "--verify")
+    assert obic(*line) == (0, b"", "")
+    Path("x.obic").unlink()
+    request.getfixturevalue("faulty")
+    code, out, err = obic(*line)
+    assert (code, out, err.count("\n")) == (1, b"", 1)
+    assert "other integers" in err and "nothing is written" in err
+    assert sorted(os.listdir()) == ["half.png", "x.png"]
+    assert obic(*line[:-1]).code == 0, "without --verify nobody looks"
+
+
+def test_python_gives_only_what_decodes(monkeypatch, request):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    maker = Codec("cpu")
+    assert maker.encode(picture(70, 100), mask="none", verify=True) == maker.encode(picture(70, 100), mask="none")
+    request.getfixturevalue("faulty")
+    with pytest.raises(ObicError, match="other integers"):
+        maker.encode(picture(70, 100), mask="none", verify=True)
 
 
 def test_bytes_that_do_not_decode_are_noticed(tiny_encoder):

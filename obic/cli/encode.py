@@ -108,6 +108,7 @@ class Size(click.ParamType):
         callback=lambda ctx, param, value: kinds_from_text(value),
         help="What to keep of what the picture brings along.",
     ),
+    click.option("--verify", is_flag=True, help="Decode what was made, as far as it is exact, before it is written."),
     device_option,
     jobs_option,
     click.option("--json", "as_json", is_flag=True, help='Print what "obic info --json" would.'),
@@ -142,7 +143,7 @@ def command(
     rate = Rate(**{field.name: choices.pop(field.name) for field in fields(Rate)})
     mask = choices["mask"]
     kind = mask if mask in ("auto", "none") else "given"
-    recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata")))
+    recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata", "verify")))
     networks, chosen = Networks(device, jobs), Choices(recipe, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 
