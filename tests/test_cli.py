@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -345,7 +344,7 @@ def test_a_reader_that_has_gone_away(photo, command):
 
 
 def test_binary_data_is_not_written_to_a_terminal(photo):
-    master, terminal = pty.openpty()
+    master, terminal = pytest.importorskip("pty").openpty()
     command = [*OBIC, "extract", str(photo), "--layer", "1", "-o", "-"]
     done = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 2
