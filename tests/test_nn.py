@@ -17,7 +17,8 @@ from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion_weight, gaussian_bits
-from obic.train.codec import Batches, new_network, rows_of, training_loss
+from obic.train.codec import new_network, rows_of, training_loss
+from obic.train.crops import Batches
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_hyper_prior, fitted_tables
@@ -218,21 +219,6 @@ def test_samples_from_a_folder(tmp_path):
 def _empty(folder):
     (folder / "empty").mkdir()
     return folder / "empty"
-
-
-def test_a_window_round_the_layer_is_enough(tiny_encoder, monkeypatch):
-    """Running the context on a part of the grid gives what running it on the whole gives."""
-    network = tiny_encoder.network
-    torch.manual_seed(0)
-    z = np.random.default_rng(0).integers(-3, 4, (8, 5, 6)).astype(np.int32)
-    cells = np.zeros((19, 23), bool)
-    cells[7:11, 9:14] = True
-    residual = np.random.default_rng(1).integers(-3, 4, (16, 19, 23)).astype(np.int32)
-    with torch.inference_mode():
-        part, _ = inference.decode_cells(network, z, residual, cells, 60)
-        monkeypatch.setattr(inference, "_window", lambda *_: (slice(None),) * 4)
-        whole, _ = inference.decode_cells(network, z, residual, cells, 60)
-    assert part.any() and torch.allclose(part, whole, atol=1e-5)
 
 
 def test_the_fitted_prior_of_z_costs_less_than_the_trained_one(network):

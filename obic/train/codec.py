@@ -1,4 +1,4 @@
-"""Trains the codec network: `python -m obic.train --data train-0.zip ... --minutes 60 --out runs/codec.pt`.
+"""Trains the codec network: `python -m obic.train --data pictures/ --minutes 60 --out runs/codec.pt`.
 
 Loss (LearntOBIC, eq. 4, with the weights of the layers chosen by quality): the sum over layers of
 lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean squared error at
@@ -8,13 +8,10 @@ first, then 1 - MS-SSIM with a little of it.
 from __future__ import annotations
 
 import argparse
-import math
 import random
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,62 +19,26 @@ from torch import Tensor
 from obic.constants import CELL, MAX_QUALITY
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight
-from obic.train.data import Sample, load_samples
+from obic.train import parallel
+from obic.train.checkpoint import checkpoint_log, load_checkpoint, save_checkpoint
+from obic.train.crops import Batches
+from obic.train.curves import Curves, say
+from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
 
-MSE_UNTIL, MSE_FADED = 0.05, 0.10  # of the budget
-OVERSAMPLE = {"wall": 4}  # the cleanest set
+MSE_UNTIL, MSE_FADED = 0.05, 0.10  # of the schedule
 
+HELP = """Trains the codec network within a time budget.
 
-class Batches:
-    """Random crops with random layers and qualities, without end."""
+  python -m obic.train --data pictures/ --minutes 600
+  python -m obic.train --data pictures/ --init weights --done 0.15 --minutes 600
+  python -m obic.train --data pictures/ --resume runs/codec.pt --minutes 120
+  torchrun --nproc-per-node 4 -m obic.train --data pictures/ --minutes 60
 
-    def __init__(self, samples: list[Sample], size: int, count: int, device: str, seed: int):
-        self.samples, self.size, self.count, self.device = samples, size, count, device
-        self.random = random.Random(seed)
-        self.weights = [OVERSAMPLE.get(s.source, 1) for s in samples]
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """-> pixels [B, 3, S, S] in 0..1 and labels of the cells [B, S/16, S/16], 0 or 1."""
-        chosen = self.random.choices(self.samples, self.weights, k=self.count)
-        crops = [self._crop(sample) for sample in chosen]
-        pixels = torch.from_numpy(np.stack([rgb for rgb, _ in crops])).to(self.device)
-        cells = torch.from_numpy(np.stack([labels for _, labels in crops])).to(self.device)
-        return pixels.permute(0, 3, 1, 2).float() / 255, cells
-
-    def _crop(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        size, rgb, mask = self.size, sample.rgb, sample.mask
-        short = min(rgb.shape[:2])
-        stride = 2 if short >= 2 * size and self.random.random() < 0.3 else 1  # a scaled-down crop now and then
-        if short < size:
-            pad = [(0, max(0, size - side)) for side in rgb.shape[:2]]
-            rgb = np.pad(rgb, (*pad, (0, 0)), mode="symmetric")
-            mask = None if mask is None else np.pad(mask, pad, mode="symmetric")
-        side = size * stride
-        top, left = (self.random.randint(0, limit - side) for limit in rgb.shape[:2])
-        window = np.s_[top : top + side, left : left + side]
-        rgb = rgb[window]
-        if stride == 2:
-            rgb = rgb.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
-        labels = self._labels(None if mask is None else mask[window][::stride, ::stride])
-        if self.random.random() < 0.5:
-            rgb, labels = rgb[:, ::-1], labels[:, ::-1]
-        return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
-
-    def _labels(self, mask: np.ndarray | None) -> np.ndarray:
-        """Object cells from the picture's own mask, from a random blob, or none."""
-        grid = self.size // CELL
-        kind = self.random.random()
-        if kind < 0.4:
-            return np.zeros((grid, grid), np.float32)
-        if mask is not None and kind < 0.85:
-            is_object = (mask > 0) & (mask < 255)
-            return (is_object.reshape(grid, CELL, grid, CELL).mean((1, 3)) > 0.25).astype(np.float32)
-        y, x = np.mgrid[:grid, :grid] / grid
-        angle, radius = self.random.uniform(0, math.pi), self.random.uniform(0.15, 0.5)
-        dy, dx = y - self.random.random(), x - self.random.random()
-        along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
-        return (np.hypot(along, across * self.random.uniform(1, 3)) < radius).astype(np.float32)
+A folder holds pictures (WebP, PNG, JPEG), alone or with masks: NAME.png of the same size beside NAME.jpg, 0 for the
+background, 255 for what does not count, anything else for an object. Without masks, layers are random shapes. All
+pictures are held in memory. On the CPU an hour of two cores gives a first codec; docs/training-log.md has figures.
+The result becomes usable with `python -m obic.train.pack`. The segmenter: `python -m obic.train.segmenter --help`."""
 
 
 def rows_of(cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,82 +92,81 @@ def new_network(shape: Shape) -> CodecNetwork:
     return network
 
 
-def load_checkpoint(path: str | Path) -> CodecNetwork:
-    checkpoint = torch.load(path, weights_only=True)
-    network = CodecNetwork(Shape(**checkpoint["shape"]))
-    network.load_state_dict({name: value.float() for name, value in checkpoint["state"].items()})
-    return network
-
-
-def save_checkpoint(path: Path, network: CodecNetwork, average: Average, log: dict) -> None:
-    """The averaged weights in float16, written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half() for name, value in average.state.items()}
-    torch.save({"shape": network.shape.as_dict(), "state": state, "log": log}, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
-
-
 def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *, muon_lr: float, adam_lr: float,
           done: float = 0.0, save_every: float = 5.0) -> None:
-    """Trains for a time budget; `done`: the share of the schedule that lies behind already (when resuming)."""
+    """Trains for a time budget; `done`: the share of the schedule that lies behind already.
+
+    Saves the averaged weights as it goes (`out`) and a line of the curves every minute (`out` with .csv).
+    """
     device = batches.device
     network.to(device, memory_format=torch.channels_last).train()
+    parallel.start_equal(network)
     optimisers = Optimisers(network, muon_lr, adam_lr)
     average = Average(network)
+    curves = Curves(out.with_suffix(".csv"), ("loss", "bpp", "distortion", "hyper_share"))
     start = saved = reported = time.monotonic()
-    sums, count = np.zeros(4), 0
-    while True:
+    share = 0.0
+    while share < 1:
         now = time.monotonic()
-        share = (now - start) / (60 * minutes)
-        progress = done + (1 - done) * share
+        share = parallel.agreed((now - start) / (60 * minutes))
+        progress = min(1.0, done + (1 - done) * share)
         pixels, labels = batches.draw()
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             loss, *figures = training_loss(network, pixels, labels, progress, batches.random)
         loss.backward()
+        parallel.average_gradients(network)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimisers.step(progress)
         average.update(network)
-        sums += [loss.item(), *figures]
-        count += 1
+        curves.add(loss.item(), *figures)
         if now - reported > 60 or share >= 1:
-            mean = sums / count
-            print(f"{(now - start) / 60:6.1f} min  step {optimisers.steps}  loss {mean[0]:.4f}  bpp {mean[1]:.4f}  "
-                  f"distortion {mean[2]:.4f}  hyper {mean[3]:.2f}  left {max(0, minutes * (1 - share)):.0f} min",
-                  file=sys.stderr, flush=True)
-            sums, count, reported = np.zeros(4), 0, now
+            curves.report((now - start) / 60, optimisers.steps, progress, max(0.0, minutes * (1 - share)))
+            reported = now
         if now - saved > 60 * save_every or share >= 1:
             save_checkpoint(out, network, average, {"steps": optimisers.steps, "minutes": (now - start) / 60,
                                                     "progress": progress})
             saved = now
-        if share >= 1:
-            return
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.train", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", nargs="+", required=True, help="zips or folders of pictures, with or without masks")
-    parser.add_argument("--minutes", type=float, default=60, help="time budget; the schedule fits into it")
-    parser.add_argument("--out", type=Path, default=Path("runs/codec.pt"), help="checkpoint, saved as it goes")
-    parser.add_argument("--init", help="checkpoint to start from")
-    parser.add_argument("--done", type=float, default=0.0, help="share of the schedule already behind, 0..1")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--muon-lr", type=float, default=0.005)
-    parser.add_argument("--adam-lr", type=float, default=1e-3)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--limit", type=int, help="use only the first pictures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(
+        prog="python -m obic.train", formatter_class=argparse.RawDescriptionHelpFormatter, description=HELP)
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="PATH", help="folders or zips of pictures, with or without masks")
+    add("--minutes", type=float, default=60, help="time budget; the schedule fits into it (default 60)")
+    add("--out", type=Path, default=Path("runs/codec.pt"),
+        help="checkpoint, saved every five minutes; the curves go beside it, as .csv (default runs/codec.pt)")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--init", metavar="PATH", help="start from a checkpoint, or from a folder of packed weights")
+    start.add_argument("--resume", metavar="PATH", help="go on with a checkpoint where its schedule stood")
+    add("--done", type=float, default=0.0, metavar="SHARE", help="share of the schedule already behind, 0..1; with "
+        "--init, 0.15 skips the phase of squared error and starts at a lower rate of learning")
+    add("--batch", type=int, default=8, help="crops a step and process (default 8)")
+    add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
+    add("--muon-lr", type=float, default=0.005)
+    add("--adam-lr", type=float, default=1e-3)
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda (default: the best)")
+    add("--threads", type=int, help="CPU threads (default: torch's choice)")
+    add("--limit", type=int, help="use only the first pictures")
+    add("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    network = load_checkpoint(args.init) if args.init else new_network(Shape())
+    device, seed = parallel.join(args.device), args.seed + parallel.rank()
+    torch.manual_seed(seed)
+    network, done = new_network(Shape()), args.done
+    if args.resume:
+        network, done = load_checkpoint(args.resume), checkpoint_log(args.resume)["progress"]
+        if done >= 1:
+            parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
+    elif args.init:
+        network = load_checkpoint(args.init)
     samples = load_samples(args.data, limit=args.limit)
     count = sum(p.numel() for p in network.parameters())
-    print(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters", file=sys.stderr, flush=True)
-    batches = Batches(samples, args.crop, args.batch, args.device, args.seed)
-    train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr, done=args.done)
+    say(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")
+    batches = Batches(samples, args.crop, args.batch, device, seed)
+    train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr, done=done)
+    say(f"{args.out}: done; `python -m obic.train.pack {args.out}` makes weights of it")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from obic.constants import CELL
 from obic.metrics import ms_ssim
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers
-from obic.train.codec import load_checkpoint
+from obic.train.checkpoint import load_checkpoint
 
 QUALITIES = (10, 30, 50, 70, 90)
 RATES = (0.0648, 0.10, 0.15, 0.25)

@@ -19,7 +19,7 @@ from obic.entropy.tables import (
 )
 from obic.nn import inference
 from obic.nn.hyperprior import index_to_scale
-from obic.train.codec import Batches
+from obic.train.crops import Batches
 from obic.weights import CodecModel
 
 PRIOR_COUNT = 64.0  # symbols' worth of belief in the Gaussian when a row of the tables is fitted

@@ -21,7 +21,8 @@ from obic.entropy.tables import Tables, gaussian_tables
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.model import CodecNetwork, quality_to_level
-from obic.train.codec import Batches, load_checkpoint
+from obic.train.checkpoint import load_checkpoint
+from obic.train.crops import Batches
 from obic.train.data import load_samples
 from obic.train.fit import count_symbols, fitted_hyper_prior, fitted_tables
 from obic.weights import ENCODER, MANIFEST, NETWORK, CodecModel, codec_from_bytes, fingerprint_of

@@ -1,0 +1,70 @@
+"""Weights of the codec network between runs: checkpoints, and packed weights read back into a network to train on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from obic.constants import MAX_QUALITY
+from obic.nn.gain import interpolate
+from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
+from obic.nn.model import CodecNetwork, Shape, quality_to_level
+from obic.train import parallel
+from obic.train.optim import Average
+from obic.weights import ENCODER, MANIFEST, NETWORK
+
+
+def save_checkpoint(path: Path, network: CodecNetwork, average: Average, log: dict) -> None:
+    """The averaged weights in float16, written whole or not at all, by the first process alone."""
+    if parallel.rank() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: value.half() for name, value in average.state.items()}
+        torch.save({"shape": network.shape.as_dict(), "state": state, "log": log}, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+
+def checkpoint_log(path: str | Path) -> dict:
+    """What a checkpoint says of its run: steps, minutes, progress (share of the schedule, 0..1)."""
+    return torch.load(path, weights_only=True)["log"]
+
+
+def load_checkpoint(path: str | Path) -> CodecNetwork:
+    """The network of a checkpoint, or of a folder of packed weights (its default codec)."""
+    if Path(path).is_dir():
+        return _unpacked(Path(path))
+    checkpoint = torch.load(path, weights_only=True)
+    network = CodecNetwork(Shape(**checkpoint["shape"]))
+    network.load_state_dict({name: value.float() for name, value in checkpoint["state"].items()})
+    return network
+
+
+def _unpacked(folder: Path) -> CodecNetwork:
+    """The inverse of `obic.train.pack`, as far as it has one: the integer map is exact to its rounding, the prior of z
+    becomes the zero-mean one that training knows."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    entry = next(each for each in manifest["codecs"] if each["fingerprint"] == manifest["default_codec"])
+    with np.load(folder / entry["file"]) as archive:
+        arrays = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
+    network = CodecNetwork(Shape(**entry["shape"]))
+    state = {
+        name.removeprefix(ENCODER).removeprefix(NETWORK): value
+        for name, value in arrays.items()
+        if name.startswith((ENCODER, NETWORK))
+    }
+    step = LOG_STEP / 2 ** arrays["scale_map.shift"]
+    state["scale_index.weight"] = arrays["scale_map.weight"] * step
+    state["scale_index.bias"] = _at_levels(arrays["scale_map.bias"] * step + LOG_SCALE_MIN - LOG_STEP, network)
+    spread = index_to_scale(arrays["hyper_index"] + 0.5).square() + arrays["hyper_offset"].square()
+    state["scale_index.hyper_bias"] = _at_levels(spread.log() / 2, network)
+    network.load_state_dict(state)
+    return network
+
+
+def _at_levels(table: torch.Tensor, network: CodecNetwork) -> torch.Tensor:
+    """Values at each quality [100, C] -> at each level [levels, C], between which they are interpolated."""
+    level = quality_to_level(torch.arange(1.0, MAX_QUALITY + 1), network.shape.levels)
+    shares = interpolate(torch.eye(network.shape.levels), level)
+    return torch.linalg.lstsq(shares, table).solution

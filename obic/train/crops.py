@@ -1,0 +1,66 @@
+"""What the codec network trains on: random crops of pictures, with random layers."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from obic.constants import CELL
+from obic.train.data import Sample
+
+OVERSAMPLE = {"wall": 4}  # the cleanest set
+
+
+class Batches:
+    """Random crops with random layers and qualities, without end."""
+
+    def __init__(self, samples: list[Sample], size: int, count: int, device: str, seed: int):
+        self.samples, self.size, self.count, self.device = samples, size, count, device
+        self.random = random.Random(seed)
+        self.weights = [OVERSAMPLE.get(s.source, 1) for s in samples]
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """-> pixels [B, 3, S, S] in 0..1 and labels of the cells [B, S/16, S/16], 0 or 1."""
+        chosen = self.random.choices(self.samples, self.weights, k=self.count)
+        crops = [self._crop(sample) for sample in chosen]
+        pixels = torch.from_numpy(np.stack([rgb for rgb, _ in crops])).to(self.device)
+        cells = torch.from_numpy(np.stack([labels for _, labels in crops])).to(self.device)
+        return pixels.permute(0, 3, 1, 2).float() / 255, cells
+
+    def _crop(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        size, rgb, mask = self.size, sample.rgb, sample.mask
+        short = min(rgb.shape[:2])
+        stride = 2 if short >= 2 * size and self.random.random() < 0.3 else 1  # a scaled-down crop now and then
+        if short < size:
+            pad = [(0, max(0, size - side)) for side in rgb.shape[:2]]
+            rgb = np.pad(rgb, (*pad, (0, 0)), mode="symmetric")
+            mask = None if mask is None else np.pad(mask, pad, mode="symmetric")
+        side = size * stride
+        top, left = (self.random.randint(0, limit - side) for limit in rgb.shape[:2])
+        window = np.s_[top : top + side, left : left + side]
+        rgb = rgb[window]
+        if stride == 2:
+            rgb = rgb.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
+        labels = self._labels(None if mask is None else mask[window][::stride, ::stride])
+        if self.random.random() < 0.5:
+            rgb, labels = rgb[:, ::-1], labels[:, ::-1]
+        return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+
+    def _labels(self, mask: np.ndarray | None) -> np.ndarray:
+        """Object cells from the picture's own mask, from a random blob, or none."""
+        grid = self.size // CELL
+        kind = self.random.random()
+        if kind < 0.4:
+            return np.zeros((grid, grid), np.float32)
+        if mask is not None and kind < 0.85:
+            is_object = (mask > 0) & (mask < 255)
+            return (is_object.reshape(grid, CELL, grid, CELL).mean((1, 3)) > 0.25).astype(np.float32)
+        y, x = np.mgrid[:grid, :grid] / grid
+        angle, radius = self.random.uniform(0, math.pi), self.random.uniform(0.15, 0.5)
+        dy, dx = y - self.random.random(), x - self.random.random()
+        along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
+        return (np.hypot(along, across * self.random.uniform(1, 3)) < radius).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Training runs: as a process on a folder of one's own, in several processes, resumed, and from packed weights."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import multiprocessing
+
+from obic.entropy.tables import gaussian_tables
+from obic.nn.model import Shape
+from obic.train import parallel
+from obic.train.checkpoint import checkpoint_log, load_checkpoint, save_checkpoint
+from obic.train.codec import new_network, train
+from obic.train.crops import Batches
+from obic.train.data import Sample
+from obic.train.optim import Average
+from obic.train.pack import codec_arrays, file_bytes, write
+
+TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
+SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a picture that has a mask and one that has none."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (80, 96, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "a.webp")
+    Image.fromarray(np.uint8(np.eye(80, 96) * 255)).save(folder / "a.png")
+    Image.fromarray(noise[::-1]).save(folder / "b.jpg")
+    return folder
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+
+
+def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
+    out = tmp_path / "runs" / "codec.pt"
+    done = run("-m", "obic.train", "--data", pictures, "--out", out, *SMALL)
+    assert done.returncode == 0 and done.stdout == ""
+    assert "2 pictures" in done.stderr and "0 min left" in done.stderr
+    log = checkpoint_log(out)
+    with out.with_suffix(".csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert int(last["step"]) == log["steps"] > 0 and log["progress"] == 1 and float(last["bpp"]) > 0
+
+    again = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
+    assert again.returncode == 2 and "at its end" in again.stderr and "Traceback" not in again.stderr
+    half = torch.load(out, weights_only=True)
+    half["log"]["progress"] = 0.5
+    torch.save(half, out)
+    done = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
+    assert done.returncode == 0 and checkpoint_log(out)["progress"] == 1
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes(pictures, tmp_path):
+    out = tmp_path / "codec.pt"
+    done = run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
+               "-m", "obic.train", "--data", pictures, "--out", out, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "2 process(es)" in done.stderr and len(re.findall("pictures, ", done.stderr)) == 1
+    load_checkpoint(out)
+
+
+def _train_one(rank, folder):
+    os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    torch.set_num_threads(1)
+    torch.manual_seed(rank)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    network = new_network(TINY)
+    noise = np.random.default_rng(rank).integers(0, 256, (64, 64, 3), np.uint8)
+    batches = Batches([Sample("a", noise, None)], 64, 1, "cpu", seed=rank)
+    train(network, batches, 0.02, folder / f"{rank}.pt", muon_lr=0.005, adam_lr=1e-3)
+    torch.save(network.state_dict(), folder / f"{rank}.state")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_with_crops_of_their_own_hold_equal_weights(tmp_path):
+    multiprocessing.spawn(_train_one, (tmp_path,), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.state", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "0.pt").exists() and not (tmp_path / "1.pt").exists()
+    assert parallel.count() == 1  # of this process
+
+
+def test_packed_weights_become_a_network_again(tmp_path):
+    torch.manual_seed(0)
+    network = new_network(TINY)
+    for parameter in network.scale_index.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    arrays = codec_arrays(network, gaussian_tables())
+    write(tmp_path, file_bytes(arrays), {"fingerprint": "00000001", "file": "a.npz", "shape": TINY.as_dict()})
+    again = codec_arrays(load_checkpoint(tmp_path), gaussian_tables())
+    for name in arrays:
+        near = {"scale_map.weight": 1, "scale_map.bias": 4, "hyper_index": 1}.get(name, 0)
+        difference = np.abs(arrays[name].astype(float) - again[name])
+        assert difference.max() <= near or (name == "hyper_index" and difference.mean() < 0.5), name
+
+
+def test_a_checkpoint_holds_the_averaged_weights(tmp_path):
+    network = new_network(TINY)
+    average = Average(network)
+    save_checkpoint(tmp_path / "a.pt", network, average, {"steps": 3})
+    loaded = load_checkpoint(tmp_path / "a.pt").state_dict()
+    assert all(torch.allclose(loaded[name], value, atol=1e-2) for name, value in average.state.items())
+    assert checkpoint_log(tmp_path / "a.pt") == {"steps": 3}
