@@ -67,7 +67,9 @@ def load_model(device: str = "auto", fingerprint: int | None = None, encoder: bo
 
     Raises UsageError (no such device) or UnsupportedError (no such model).
     """
-    return load_codec(fingerprint, device=choose_device(device), encoder=encoder)
+    model = load_codec(fingerprint, device=choose_device(device), encoder=encoder)
+    model.network.to(memory_format=torch.channels_last)  # 1x1 convolutions are then products of matrices as they lie
+    return model
 
 
 def load_segmenter(device: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
@@ -225,28 +227,28 @@ def decode_picture(container: Container, model: CodecModel, *, damaged: str = "e
     container.prefetch()
     if damaged == "error":
         container.check_end()
-    layers, failure = {}, None
+    latent, failure = _Latent(container, labels, model), None
     for entry in container.header.layers:
         if entry.length is not None:
             try:
-                layers[entry.index] = _decode_layer(container, labels, entry.index, model)
+                latent.add(entry.index)
             except FormatError as error:
                 if damaged == "error":
                     raise
                 failure = error
-    if not layers:
+    if not latent.layers:
         raise failure or FormatError("the file holds no layer")
-    rgb = _synthesise(container, layers.values(), model)
-    missing = tuple(index for index in range(container.header.n_layers) if index not in layers)
+    rgb = latent.pixels()
+    missing = tuple(index for index in range(container.header.n_layers) if index not in latent.layers)
     visible = [index for index in missing if (labels == index).any()]
     if not visible:
         return Decoded(rgb, None, missing)
     try:
-        return Decoded(rgb, _alpha(container, labels, list(layers)), missing)
+        return Decoded(rgb, _alpha(container, labels, latent.layers), missing)
     except FormatError:
         if damaged == "error":
             raise
-        return Decoded(rgb, _cell_alpha(container, labels, list(layers)), missing, mask_damaged=True)
+        return Decoded(rgb, _cell_alpha(container, labels, latent.layers), missing, mask_damaged=True)
 
 
 @torch.inference_mode()
@@ -258,8 +260,10 @@ def extract_picture(container: Container, layers: int | Sequence[int], model: Co
     indices = [layers] if isinstance(layers, int) else list(layers)
     labels = _label_map(container, model)
     container.prefetch(indices)
-    decoded = [_decode_layer(container, labels, index, model) for index in indices]
-    return np.dstack([_synthesise(container, decoded, model), _alpha(container, labels, indices)])
+    latent = _Latent(container, labels, model)
+    for index in indices:
+        latent.add(index)
+    return np.dstack([latent.pixels(), _alpha(container, labels, indices)])
 
 
 def decode_symbols(container: Container, index: int, model: CodecModel) -> tuple[np.ndarray, np.ndarray]:
@@ -284,15 +288,34 @@ def _decode_symbols(container: Container, cells: np.ndarray, index: int, model: 
         raise FormatError(str(error), section=f"layer {index}") from error
 
 
-def _decode_layer(container: Container, labels: np.ndarray, index: int, model: CodecModel):
-    cells = labels == index
-    z, residual = _decode_symbols(container, cells, index, model)
-    return inference.decode_cells(model.network, z, residual, cells, container.header.layers[index].quality)
+class _Latent:
+    """The latent of the whole picture, to which layers are added one by one, so that any number needs as much memory.
 
+    layers: the indices of those it has.
+    """
 
-def _synthesise(container: Container, layers, model: CodecModel) -> np.ndarray:
-    features, conditions = (sum(parts) for parts in zip(*layers, strict=True))
-    return inference.synthesise(model.network, features, conditions, container.header.height, container.header.width)
+    def __init__(self, container: Container, labels: np.ndarray, model: CodecModel):
+        self._container, self._labels, self._model = container, labels, model
+        self._planes: tuple[torch.Tensor, torch.Tensor] | None = None  # features and conditions
+        self.layers: list[int] = []
+
+    def add(self, index: int) -> None:
+        """Raises FormatError, and is then what it was."""
+        cells = self._labels == index
+        z, residual = _decode_symbols(self._container, cells, index, self._model)
+        quality = self._container.header.layers[index].quality
+        planes = inference.decode_cells(self._model.network, z, residual, cells, quality)
+        if self._planes is None:
+            self._planes = planes
+        else:
+            for whole, part in zip(self._planes, planes, strict=True):
+                whole += part
+        self.layers.append(index)
+
+    def pixels(self) -> np.ndarray:
+        """rgb uint8 [H, W, 3]."""
+        header = self._container.header
+        return inference.synthesise(self._model.network, *self._planes, header.height, header.width)
 
 
 def _alpha(container: Container, labels: np.ndarray, indices: list[int]) -> np.ndarray:

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 VOID = 255  # in a map of pixels: nobody said what this is; it goes with the background
+BAND_PIXELS = 1 << 20  # as floats at a time
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:
@@ -58,9 +59,13 @@ def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) ->
     The layer's cells are interpolated between cell centres and the slope is smoothed (3 t^2 - 2 t^3), so that the
     edge of a cutout does not show the grid. A layer that owns every cell is opaque everywhere.
     """
-    indicator = (labels == index).astype(np.float32)
-    slope = _interpolate(_interpolate(indicator, height).T, width).T
-    return np.rint(255 * slope * slope * (3 - 2 * slope)).astype(np.uint8)
+    tall = _interpolate((labels == index).astype(np.float32), height)
+    alpha = np.empty((height, width), np.uint8)
+    rows = max(1, BAND_PIXELS // width)
+    for start in range(0, height, rows):
+        slope = _interpolate(tall[start : start + rows].T, width).T
+        alpha[start : start + rows] = np.rint(255 * slope * slope * (3 - 2 * slope))
+    return alpha
 
 
 def _interpolate(rows: np.ndarray, n_pixels: int) -> np.ndarray:

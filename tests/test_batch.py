@@ -1,7 +1,9 @@
 """Several inputs to one command: folders, outputs, workers, failures, the bar."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 from PIL import Image
 
 from obic import codec as obic_codec
+from obic.cli.batch import Batch
 from obic.container import open_container
+from obic.progress import track
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 
@@ -196,3 +200,20 @@ def test_the_bar_is_for_terminals(coded):
     assert shown.endswith("\r"), "the bar leaves nothing behind"
     os.close(master)
     os.close(terminal)
+
+
+def test_a_large_picture_has_a_bar_of_its_own(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    batch = Batch(["large.png"], ())
+    batch.run(lambda job: [job.say(f"step {step}") for step in track("analysis", [1, 2, 3])] and None)
+    drawn = [line for line in re.split(r"[\r\n]", sys.stderr.getvalue()) if line.strip()]
+    assert drawn[:3] == [f"[{' ' * 30}] 0/3 analysis", "obic: step 1", f"[{' ' * 30}] 0/3 analysis"]
+    assert f"[{'#' * 20:30}] 2/3 analysis" in drawn and not any("3/3" in line for line in drawn)
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    batch.run(lambda job: list(track("analysis", [1])) and None)
+    assert sys.stderr.getvalue() == ""

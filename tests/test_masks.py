@@ -174,3 +174,10 @@ def test_alpha_is_a_smooth_edge_that_adds_up():
     other = alpha_from_cells(labels, 0, 16, 64).astype(int)
     assert (abs(row + other - 255) <= 1).all()
     assert np.array_equal(alpha_from_cells(labels.T, 1, 64, 16), alpha.T)
+
+
+def test_alpha_is_the_same_in_bands(monkeypatch):
+    labels = np.random.default_rng(0).integers(0, 2, (5, 7), np.uint8)
+    whole = alpha_from_cells(labels, 1, 75, 100)
+    monkeypatch.setattr("obic.masks.BAND_PIXELS", 700)
+    assert np.array_equal(alpha_from_cells(labels, 1, 75, 100), whole)

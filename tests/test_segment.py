@@ -130,3 +130,13 @@ def test_the_threshold_divides_object_from_background(folded, picture):
 def test_other_arrays_are_refused(folded, picture):
     with pytest.raises(TypeError, match="uint8"):
         DeepLabSegmenter(folded, 64)(picture)
+
+
+@pytest.mark.parametrize("height, width", [(50, 90), (3, 70), (300, 40)])
+def test_bands_give_what_the_whole_gives(folded, monkeypatch, height, width):
+    segmenter = DeepLabSegmenter(folded, 64)
+    rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    whole, labels = segmenter.logits(rgb), segmenter(rgb)
+    monkeypatch.setattr("obic.segment.segmenter.BAND_PIXELS", 7 * width)
+    assert torch.allclose(segmenter.logits(rgb), whole, atol=1e-4)
+    assert (segmenter(rgb) != labels).mean() < 0.01

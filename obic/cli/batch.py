@@ -19,6 +19,7 @@ import click
 from obic.cli.common import STREAM, Output, derived_name, local_name, open_source, print_text, say, tell_error
 from obic.container import Container, RemoteSource, files_below, is_address, open_container
 from obic.errors import ObicError, UsageError
+from obic.progress import told_to
 
 OBIC_SUFFIXES = (".obic",)
 PICTURE_SUFFIXES = (
@@ -81,12 +82,14 @@ class Batch:
         A report is text, or a dictionary, printed as one line of JSON (with "input", where there are several).
         Raises what `work` raises for a single input, and ObicError at the end if some of several failed.
         """
-        if self.alone:
-            self.show(self._do(work, self.inputs[0]))
-            return
+        failed: list[str] = []
         self._bar.draw()
         try:
-            failed = self._run_all(work, as_json)
+            if self.alone:
+                with told_to(self._bar.follow):
+                    self.show(self._do(work, self.inputs[0]))
+            else:
+                failed = self._run_all(work, as_json)
         finally:
             self._bar.clear()
         if failed:
@@ -248,7 +251,8 @@ class _Bar:
     def __init__(self, total: int):
         self.done = 0
         self._total = total
-        self._shown = total > 0 and sys.stderr is not None and sys.stderr.isatty()
+        self._stage = ""
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def __enter__(self) -> None:
         self.clear()
@@ -256,11 +260,16 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self.draw()
 
+    def follow(self, stage: str, done: int, total: int) -> None:
+        """How far the work on one picture is (`obic.progress`); only a large one has stages of several steps."""
+        with self:
+            self.done, self._total, self._stage = done, total if done < total > 1 else 0, f" {stage}"
+
     def clear(self) -> None:
-        if self._shown:
-            click.echo("\r" + " " * (BAR + 20) + "\r", nl=False, err=True)
+        if self._terminal and self._total:
+            click.echo("\r" + " " * (BAR + 40) + "\r", nl=False, err=True)
 
     def draw(self) -> None:
-        if self._shown:
+        if self._terminal and self._total:
             filled = BAR * self.done // self._total
-            click.echo(f"[{'#' * filled:{BAR}}] {self.done}/{self._total}", nl=False, err=True)
+            click.echo(f"[{'#' * filled:{BAR}}] {self.done}/{self._total}{self._stage}", nl=False, err=True)

@@ -12,6 +12,8 @@ from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import HyperPrior, Tables
 from obic.errors import FormatError
 
+BLOCK = 1 << 22  # positions sorted at a time, or a large picture would need much memory
+
 
 def hyper_cells(cells: np.ndarray) -> np.ndarray:
     """bool [ceil(h/4), ceil(w/4)]: the hyper-latent positions that a cell of `cells`, bool [h, w], touches."""
@@ -76,22 +78,35 @@ def _r_rows(scale_map: ScaleMap, z: np.ndarray, quality: int, cells: np.ndarray)
 
 def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
     """The positions with a row above 0, by row and then in order; and each row's slice of them."""
-    sizes = np.bincount(rows, minlength=TABLE_ROWS)
-    order = np.argsort(rows, kind="stable")[sizes[0] :]
-    ends = np.cumsum(sizes) - sizes[0]
-    return order, [(row, slice(ends[row] - sizes[row], ends[row])) for row in np.flatnonzero(sizes) if row > 0]
+    starts = range(0, len(rows), BLOCK)
+    counted = [np.bincount(rows[start : start + BLOCK], minlength=TABLE_ROWS) for start in starts]
+    sizes = np.reshape(counted, (-1, TABLE_ROWS)).astype(np.int64).T  # of each row in each block
+    skipped, sizes[0] = sizes[0].copy(), 0
+    ends = np.cumsum(sizes).reshape(sizes.shape)
+    order = np.empty(sizes.sum(), np.int64)
+    for block, start in enumerate(starts):
+        found = start + np.argsort(rows[start : start + BLOCK], kind="stable")[skipped[block] :]
+        for row, part in _slices(sizes[:, block]):
+            order[ends[row, block] - sizes[row, block] : ends[row, block]] = found[part]
+    return order, _slices(sizes.sum(1))
+
+
+def _slices(sizes: np.ndarray) -> list[tuple[int, slice]]:
+    """The places of each row that has any, when so many of row 0, of row 1 and so on follow one another."""
+    ends = np.cumsum(sizes)
+    return [(row, slice(ends[row] - sizes[row], ends[row])) for row in np.flatnonzero(sizes)]
 
 
 def _encode_values(encoder: Encoder, values: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
-    if values[rows == 0].any():
+    if ((values != 0) & (rows == 0)).any():
         raise ValueError("a position that is skipped (table row 0) must hold 0")
     order, groups = _coded_order(rows)
     values = values[order]
     escaped = (values > MAX_SYMBOL) | (values < -MAX_SYMBOL)
-    symbols = np.where(escaped, ESCAPE, values) + MAX_SYMBOL
+    escapes, values[escaped] = values[escaped], ESCAPE
     for row, group in groups:
-        encoder.encode(symbols[group], model(tables.counts[row]))
-    _encode_escapes(encoder, values[escaped])
+        encoder.encode(values[group] + MAX_SYMBOL, model(tables.counts[row]))
+    _encode_escapes(encoder, escapes)
 
 
 def _decode_values(decoder: Decoder, rows: np.ndarray, tables: Tables) -> np.ndarray:

@@ -8,6 +8,8 @@ import numpy as np
 
 from obic.constants import HYPER, HYPER_CLAMP, MAX_QUALITY, TABLE_ROWS
 
+BLOCK = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
+
 
 class ScaleMap:
     """index = clip((W z + b[quality]) >> shift, 0, 63), then a pixel shuffle by 4.
@@ -35,10 +37,14 @@ class ScaleMap:
     def index(self, z: np.ndarray, quality: int) -> np.ndarray:
         """uint8 [M, 4 h4, 4 w4] in 0..63 for z: integers [Cz, h4, w4], and a quality in 1..100."""
         _, h4, w4 = z.shape
-        clamped = np.clip(z, -HYPER_CLAMP, HYPER_CLAMP).reshape(self.hyper_channels, h4 * w4)
-        # Every product and partial sum is an integer below 2**53: float64 BLAS is exact in any order of summation.
-        sums = (self._weight @ clamped.astype(np.float64)).astype(np.int64)
-        sums = sums.reshape(self.channels, HYPER**2, h4 * w4) + self._bias[quality - 1][:, None, None]
-        index = np.clip(sums >> self.shift, 0, TABLE_ROWS - 1).astype(np.uint8)
+        places = z.reshape(self.hyper_channels, h4 * w4)
+        index = np.empty((self.channels, HYPER**2, h4 * w4), np.uint8)
+        for start in range(0, h4 * w4, BLOCK):
+            block = slice(start, start + BLOCK)
+            clamped = np.clip(places[:, block], -HYPER_CLAMP, HYPER_CLAMP)
+            # Every product and partial sum is an integer below 2**53: float64 BLAS is exact in any order of summation.
+            sums = (self._weight @ clamped.astype(np.float64)).astype(np.int64)
+            sums = sums.reshape(self.channels, HYPER**2, -1) + self._bias[quality - 1][:, None, None]
+            index[..., block] = np.clip(sums >> self.shift, 0, TABLE_ROWS - 1)
         index = index.reshape(self.channels, HYPER, HYPER, h4, w4).transpose(0, 3, 1, 4, 2)
         return index.reshape(self.channels, HYPER * h4, HYPER * w4)

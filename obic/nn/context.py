@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from obic.nn.blocks import Block, blocks
+from obic.nn.blocks import Block, blocks, reach
 
 PASSES = 4
 # ORDER[g][p]: the position (row * 2 + column in each 2x2 group of cells) that channel group g codes in pass p.
@@ -35,7 +35,6 @@ class Context(nn.Module):
         inputs = shape.latent + shape.context // 2 + 2
         self.entries = nn.ModuleList(nn.Conv2d(inputs, shape.context, 1) for _ in range(PASSES))
         self.trunk = blocks(shape.context, shape.context_blocks)
-        self.reach = shape.context_blocks + 1  # cells: how far one pass sees
         self.exits = nn.ModuleList(
             nn.Sequential(Block(shape.context), nn.Conv2d(shape.context, 2 * shape.latent, 1)) for _ in range(PASSES))
 
@@ -43,6 +42,11 @@ class Context(nn.Module):
         for _, last in self.exits:  # mean 0 and step 1
             nn.init.normal_(last.weight, std=0.01 / last.in_channels**0.5)
             nn.init.zeros_(last.bias)
+
+    @property
+    def reach(self) -> int:
+        """How many cells away one pass sees."""
+        return reach(self.trunk) + reach(self.exits[0])
 
     def parameters_of_pass(self, number: int, decoded: Tensor, hyper: Tensor, conditions: Tensor):
         x = self.entries[number](torch.cat([decoded, hyper, conditions], 1))

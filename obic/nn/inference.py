@@ -1,31 +1,39 @@
 """The networks at work on one picture: features, the integers of a layer, and back. No training, no gradients.
 
 Everything here is float and lies outside the entropy coder, except that the integers it takes and gives are what is
-coded. The table indices come from `obic.entropy.scale_map` and are exact.
+coded. The table indices come from `obic.entropy.scale_map` and are exact. Networks run tile by tile (`obic.nn.tiles`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from obic.constants import HYPER_CLAMP, MAX_MAGNITUDE
+from obic.constants import CELL, HYPER, HYPER_CLAMP, MAX_MAGNITUDE
 from obic.entropy.layer import hyper_cells
 from obic.entropy.tables import HyperPrior
+from obic.nn.blocks import reach
+from obic.nn.context import PASSES, pass_masks
 from obic.nn.model import CodecNetwork, pad_to_cells, pad_to_hyper, quality_to_level
+from obic.nn.tiles import SIDE, Area, tiles, times
+from obic.progress import track
 
 TableIndex = Callable[[np.ndarray], np.ndarray]
-Window = tuple[slice, slice, slice, slice]
+Residual = Callable[[Area, Tensor, Tensor, Tensor], Tensor]  # area, coded, mean, step -> residual, all of that area
 
 
-def analyse(network: CodecNetwork, rgb: np.ndarray) -> Tensor:
-    """rgb: uint8 [H, W, 3] -> features float32 [1, M, h, w], h = ceil(H/16)."""
-    pixels = torch.tensor(rgb, device=_device(network))
-    pixels = pixels.permute(2, 0, 1)[None].float() / 255 - 0.5
-    return network.analysis(pad_to_cells(pixels))
+def analyse(network: CodecNetwork, rgb: np.ndarray, side: int = SIDE) -> Tensor:
+    """rgb: uint8 [H, W, 3] -> features float32 [1, M, h, w], h = ceil(H/16). side: of a tile, in cells."""
+    grid = [-(-size // CELL) for size in rgb.shape[:2]]
+    features = torch.zeros(1, network.shape.latent, *grid, device=_device(network))
+    for inner, outer, crop in track("analysis", tiles(np.ones(grid, bool), reach(network.analysis), side)):
+        pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
+        features[..., *inner] = network.analysis(pad_to_cells(pixels.float() / 255 - 0.5))[..., *crop]
+    return features
 
 
 def encode_cells(
@@ -35,6 +43,7 @@ def encode_cells(
     quality: int,
     hyper_prior: HyperPrior,
     table_index: TableIndex,
+    side: int = SIDE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integers of one layer.
 
@@ -42,75 +51,108 @@ def encode_cells(
     -> uint8 [M, 4*h4, 4*w4], that of each residual. What has index 0 is not coded: z is the prior's offset there, the
     residual 0. Returns z int32 [Z, h4, w4] and the residual int32 [M, h, w], both 0 where the layer has no position.
     """
-    layer, level, conditions = _layer(network, cells, quality)
-    scaled = features * layer * network.gain(level)
-    z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions))
-    z = z[0].round().clamp(-HYPER_CLAMP, HYPER_CLAMP).to(torch.int32).cpu().numpy()
+    layer = _layer(network, cells, quality)
     index, offset = (rows[quality - 1][:, None, None] for rows in (hyper_prior.index, hyper_prior.offset))
-    z = np.where(index > 0, z, offset) * hyper_cells(cells)
+    z = np.where(index > 0, _hyper_latent(network, features, layer, side), offset) * hyper_cells(cells)
     height, width = cells.shape
-    coded = torch.from_numpy(table_index(z)[:, :height, :width] > 0).to(features.device) & layer[0].bool()
-    symbols = torch.zeros_like(features)
+    skipped = torch.from_numpy(table_index(z)[None, :, :height, :width] == 0).to(features.device)
+    symbols = torch.zeros(features.shape, dtype=torch.int32, device=features.device)
+    gain = network.gain(layer.level)
 
-    def quantise(window: Window, mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
-        value = ((scaled[window] - mean) / step).round().clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE)
-        value = value * (mask & coded[window[1:]])
-        symbols[window] += value
+    def quantise(area: Area, coded: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+        value = ((features[..., *area] * gain - mean) / step).round().clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE)
+        value = (value * coded).masked_fill(skipped[..., *area], 0)
+        symbols[..., *area] += value.to(torch.int32)
         return value
 
-    _run_context(network, z, layer, conditions, quantise)
-    return z, symbols[0].to(torch.int32).cpu().numpy()
+    _run_context(network, z, layer, quantise, side)
+    return z, symbols[0].cpu().numpy()
 
 
 def decode_cells(
-    network: CodecNetwork, z: np.ndarray, residual: np.ndarray, cells: np.ndarray, quality: int
+    network: CodecNetwork, z: np.ndarray, residual: np.ndarray, cells: np.ndarray, quality: int, side: int = SIDE
 ) -> tuple[Tensor, Tensor]:
     """The inverse: the integers of a layer -> its features [1, M, h, w] and its conditions [1, 2, h, w].
 
     Both are 0 outside the layer's cells, so those of several layers add up to the whole picture's.
     """
-    layer, level, conditions = _layer(network, cells, quality)
-    symbols = torch.from_numpy(residual).to(layer.device).float()[None]
-    decoded = _run_context(network, z, layer, conditions, lambda window, *_: symbols[window])
-    return decoded * network.gain.inverse(level), conditions
+    layer = _layer(network, cells, quality)
+    symbols = torch.from_numpy(residual).to(layer.conditions.device)[None]
+    decoded = _run_context(network, z, layer, lambda area, *_: symbols[..., *area].float(), side)
+    return decoded.mul_(network.gain.inverse(layer.level)), layer.conditions
 
 
-def synthesise(network: CodecNetwork, features: Tensor, conditions: Tensor, height: int, width: int) -> np.ndarray:
+def synthesise(
+    network: CodecNetwork, features: Tensor, conditions: Tensor, height: int, width: int, side: int = SIDE
+) -> np.ndarray:
     """Features and conditions of all cells -> rgb uint8 [H, W, 3]."""
-    pixels = network.synthesis(features, conditions)[0, :, :height, :width].float() + 0.5
-    return (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    rgb = np.empty((height, width, 3), np.uint8)
+    everywhere = np.ones(features.shape[-2:], bool)
+    for inner, outer, crop in track("synthesis", tiles(everywhere, reach(network.synthesis), side)):
+        pixels = network.synthesis(features[..., *outer], conditions[..., *outer])[0, :, *times(crop, CELL)]
+        part = rgb[times(inner, CELL)]  # ends with the picture, the pixels with a whole cell
+        pixels = pixels[:, : part.shape[0], : part.shape[1]].float() + 0.5
+        part[:] = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return rgb
 
 
-def _layer(network: CodecNetwork, cells: np.ndarray, quality: int) -> tuple[Tensor, Tensor, Tensor]:
+class _Layer(NamedTuple):
+    """A layer as the networks see it: where it is, bool [h, w], its level [1], its conditions [1, 2, h, w]."""
+
+    cells: np.ndarray
+    level: Tensor
+    conditions: Tensor
+
+
+def _layer(network: CodecNetwork, cells: np.ndarray, quality: int) -> _Layer:
     device = _device(network)
-    layer = torch.from_numpy(np.ascontiguousarray(cells)).to(device).float()[None, None]
+    present = torch.from_numpy(np.ascontiguousarray(cells)).to(device).float()[None, None]
     level = quality_to_level(torch.tensor([float(quality)], device=device), network.shape.levels)
-    return layer, level, network.conditions(layer, level)
+    return _Layer(cells, level, network.conditions(present, level))
 
 
-def _run_context(network: CodecNetwork, z: np.ndarray, layer: Tensor, conditions: Tensor, residual) -> Tensor:
-    """The decoded latent [1, M, h, w]; the context network runs on the window round the layer's cells alone."""
-    height, width = layer.shape[-2:]
-    decoded = torch.zeros(1, network.shape.latent, height, width, device=layer.device)
-    if not layer.any():
-        return decoded
-    coded = torch.from_numpy(z).to(layer.device).float().clamp(-HYPER_CLAMP, HYPER_CLAMP)[None]
-    hyper = network.hyper_synthesis(coded)[..., :height, :width]
-    window = _window(layer, network.context.reach)
-    decoded[window] = network.context(
-        hyper[window], conditions[window], layer[window], lambda *pass_: residual(window, *pass_)
-    )
+def _hyper_latent(network: CodecNetwork, features: Tensor, layer: _Layer, side: int) -> np.ndarray:
+    """The layer's hyper-latent int32 [Z, h4, w4], where the layer has positions."""
+    touched = hyper_cells(layer.cells)
+    z = np.zeros((network.shape.hyper, *touched.shape), np.int32)
+    gain = network.gain(layer.level)
+    wanted = tiles(touched, reach(network.hyper_analysis), max(2, side // HYPER))
+    for inner, outer, crop in track("hyper-analysis", wanted):
+        window = (..., *times(outer, HYPER))
+        conditions = layer.conditions[window]
+        scaled = features[window] * conditions[:, :1] * gain
+        value = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions))[0, :, *crop]
+        z[:, *inner] = value.round().clamp(-HYPER_CLAMP, HYPER_CLAMP).to(torch.int32).cpu().numpy()
+    return z
+
+
+def _hyper_features(network: CodecNetwork, z: np.ndarray, height: int, width: int, side: int) -> Tensor:
+    """The coded hyper-latent int32 [Z, h4, w4] -> float features [1, C, h, w]."""
+    coded = torch.from_numpy(z).to(_device(network)).float().clamp(-HYPER_CLAMP, HYPER_CLAMP)[None]
+    features = torch.empty(1, network.shape.context // 2, height, width, device=coded.device)
+    wanted = tiles(np.ones(z.shape[1:], bool), reach(network.hyper_synthesis), max(2, side // HYPER))
+    for inner, outer, crop in track("hyper-synthesis", wanted):
+        part = features[..., *times(inner, HYPER)]
+        part[:] = network.hyper_synthesis(coded[..., *outer])[..., *times(crop, HYPER)][
+            ..., : part.shape[2], : part.shape[3]
+        ]
+    return features
+
+
+def _run_context(network: CodecNetwork, z: np.ndarray, layer: _Layer, residual: Residual, side: int) -> Tensor:
+    """The decoded latent [1, M, h, w]; the context network runs on the windows round the layer's cells alone."""
+    context, (height, width) = network.context, layer.cells.shape
+    decoded = torch.zeros(1, network.shape.latent, height, width, device=layer.conditions.device)
+    wanted = tiles(layer.cells, context.reach, side)
+    hyper = _hyper_features(network, z, height, width, side)
+    for number, (inner, outer, crop) in track("context", [(n, tile) for n in range(PASSES) for tile in wanted]):
+        conditions = layer.conditions[..., *outer]
+        masks = pass_masks(network.shape.latent, *conditions.shape[-2:], decoded.device)
+        known = decoded[..., *outer] * masks[:number].any(0)  # a tile before this one has more already
+        mean, step = context.parameters_of_pass(number, known, hyper[..., *outer], conditions)
+        mean, step, coded = (x[..., *crop] for x in (mean, step, masks[number] * conditions[:, :1]))
+        decoded[..., *inner] += coded * (mean + step * residual(inner, coded, mean, step))
     return decoded
-
-
-def _window(layer: Tensor, reach: int) -> Window:
-    """The smallest window of a map [1, C, h, w] that gives the layer's cells the context the whole map would:
-    `reach` cells round them, from an even row and column on."""
-    rows, columns = (layer[0, 0].any(axis).nonzero()[:, 0] for axis in (1, 0))
-    spans = (
-        slice(max(0, int(span[0]) - reach) // 2 * 2, int(span[-1]) + 1 + reach) for span in (rows, columns)
-    )
-    return (slice(None), slice(None), *spans)
 
 
 def _device(network: CodecNetwork) -> torch.device:

@@ -8,6 +8,7 @@ int8 [out, in, k, k], `NAME.scale` float32 [out] (weight = int8 * scale), `NAME.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from obic.nn.blank import blank
 from obic.segment.deeplab import DeepLab
 
 CELL = 16  # output stride: the network sees whole cells, or its coarse map would be stretched over the picture
+BAND_PIXELS = 1 << 20  # of the picture at work outside the network
 
 
 class DeepLabSegmenter:
@@ -37,22 +39,44 @@ class DeepLabSegmenter:
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb: uint8 [H, W, 3]. Returns labels, uint8 [H, W]: 0 background, 1..20 VOC classes."""
-        logits = self.logits(rgb)
-        labels = logits[1:].argmax(0) + 1
-        return torch.where(logits[0] > self.threshold, labels, 0).to(torch.uint8).cpu().numpy()
+        return np.concatenate([self._labels(logits).cpu().numpy() for logits in self._logits(rgb)])
 
-    @torch.inference_mode()
     def logits(self, rgb: np.ndarray) -> Tensor:
         """rgb: uint8 [H, W, 3]. Returns float32 [21, H, W] on the network's device: see `DeepLab` for the channels."""
+        return torch.cat(list(self._logits(rgb)), 1)
+
+    def _labels(self, logits: Tensor) -> Tensor:
+        return torch.where(logits[0] > self.threshold, logits[1:].argmax(0) + 1, 0).to(torch.uint8)
+
+    @torch.inference_mode()
+    def _logits(self, rgb: np.ndarray) -> Iterator[Tensor]:
+        """The logits of the picture, band after band: float32 [21, some of H, W]."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise TypeError(f"a picture is uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
-        size = rgb.shape[:2]
-        scale = self.long_side / max(size)
-        seen = [CELL * max(2, round(side * scale / CELL)) for side in size]
-        picture = torch.from_numpy(np.array(rgb)).to(self.network.mean.device).permute(2, 0, 1)[None].float() / 255
-        picture = F.interpolate(picture, seen, mode="bilinear", antialias=True, align_corners=False)
-        logits = self.network(picture.contiguous(memory_format=torch.channels_last)).float()
-        return F.interpolate(logits, size, mode="bilinear", align_corners=False)[0]
+        height, width = rgb.shape[:2]
+        scale = self.long_side / max(height, width)
+        rows, columns = (CELL * max(2, round(side * scale / CELL)) for side in (height, width))
+        narrow = [_resized(self._pixels(rgb[band]), None, columns, True) for band in _bands(height, width)]
+        picture = _resized(torch.cat(narrow, 2), rows, None, True)
+        coarse = self.network(picture.contiguous(memory_format=torch.channels_last)).float()
+        tall = _resized(coarse, height, None)
+        for band in _bands(height, width):
+            yield _resized(tall[:, :, band], None, width)[0]
+
+    def _pixels(self, rgb: np.ndarray) -> Tensor:
+        return torch.tensor(rgb, device=self.network.mean.device).permute(2, 0, 1)[None].float() / 255
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture, so many at a time that not even a large one needs much memory."""
+    rows = max(1, BAND_PIXELS // width)
+    return (slice(start, start + rows) for start in range(0, height, rows))
+
+
+def _resized(maps: Tensor, height: int | None, width: int | None, antialias: bool = False) -> Tensor:
+    """Maps [B, C, H, W] of another height or width: one after the other is as good as both at once."""
+    size = height or maps.shape[2], width or maps.shape[3]
+    return F.interpolate(maps, size, mode="bilinear", antialias=antialias, align_corners=False)
 
 
 def fold_norms(network: DeepLab) -> DeepLab:
