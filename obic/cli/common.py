@@ -106,7 +106,9 @@ class Output:
     def write(self, data: bytes) -> None:
         """Write all of it. Raises OSError as the file does; then nothing is left behind."""
         if self.path == STREAM:
-            sys.stdout.buffer.write(data)
+            rest = memoryview(data)
+            while rest:  # with PYTHONUNBUFFERED the stream may take less than all, also where its reader goes away
+                rest = rest[sys.stdout.buffer.write(rest) :]
             sys.stdout.buffer.flush()
         elif os.path.exists(self.path) and not os.path.isfile(self.path):  # a device or a named pipe
             with open(self.path, "wb") as file:

@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -23,6 +26,7 @@ Examples:
 Exit codes:
   0 done   1 failed   2 usage   3 not a valid file, or damaged
   4 made with a model or version this build lacks   5 over a limit
+  130 interrupted (Ctrl-C)   143 terminated
 """
 
 
@@ -49,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. An error is one line on standard error."""
     settings = Settings()
     try:
-        return group.main(argv, prog_name="obic", standalone_mode=False, obj=settings) or 0
+        with _ended_by_signals():
+            return group.main(argv, prog_name="obic", standalone_mode=False, obj=settings) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code
@@ -58,6 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError):
             _give_up_on_stdout()
         return code
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does: nothing half written stays behind. For the main thread."""
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        asked = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))  # Windows has one of them
+        ours = [number for number in asked if number and signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _give_up_on_stdout() -> None:
