@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-rivals train lint clean
+.PHONY: help setup demo test bench train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,11 +33,11 @@ test: $(READY) ## run the tests
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
 
-bench: $(READY) data ## rate and quality on the Kodak pictures, from real file sizes
-	$(BIN)/python -m obic.bench --data $(DATA) $(ARGS)
+bench: $(READY) data ## obic and others on Kodak and VOC, into docs/ and the README (--quick: a look)
+	$(BIN)/python -m obic.bench --data $(DATA) --readme README.md $(ARGS)
 
-bench-rivals: $(READY) data ## JPEG, JPEG 2000, WebP and AVIF on the same pictures at the same bytes
-	$(BIN)/python -m obic.bench.rivals --data $(DATA) $(ARGS)
+bench-speed: $(READY) data ## seconds and memory, stage by stage, small pictures to large; writes docs/speed.md
+	$(BIN)/python -m obic.bench.speed --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)

@@ -1,0 +1,217 @@
+"""`python -m obic.bench.speed`: seconds and memory of a picture, small to large, stage by stage, beside targets and
+others. Writes `docs/speed.md`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from obic import codec
+from obic.bench.coders import RIVALS
+from obic.bench.measure import nearest
+from obic.bench.pictures import TestPicture
+from obic.bench.stages import STAGES, Process, Seconds, code_once, measure_stages, run_obic
+from obic.bench.tables import table
+from obic.container import open_container
+from obic.weights import CodecModel
+
+KODAK, LARGE, HUGE = "768x512", "12 MP", "100 MP"
+SIZES = {"320x320": (320, 320), KODAK: (768, 512), LARGE: (4000, 3000), HUGE: (10000, 10000)}
+FIRST = "kodim23"  # has objects
+REPEATS = 5  # of pictures up to 768x512; larger ones are coded once
+WORKERS, BATCH = 8, 64  # threads and pictures of the throughput
+
+# Stated by others, on other machines; nothing of it was measured here.
+PUBLISHED = (
+    ("CompressAI, bmshj2018-hyperprior", "Kodak, GPU", "0.043 s", "0.023 s", "CompressAI's results/image/kodak"),
+    ("CompressAI, mbt2018-mean", "Kodak, GPU", "0.039 s", "0.022 s", "the same"),
+    ("CompressAI, mbt2018 (autoregressive)", "Kodak, GPU", "2.6 s", "5.7 s", "the same"),
+    ("CompressAI, cheng2020-anchor", "Kodak, GPU", "2.6 s", "5.7 s", "the same"),
+    ("DCVC-RT-Intra", "Kodak, RTX 4090", "", "96.5 a second", "microsoft/DCVC"),
+    ("DCVC-UF-Intra", "Kodak, RTX 4090", "", "339 a second", "microsoft/DCVC"),
+    ("DCVC-RT-Intra", "1088x1920, one EPYC 9V84 thread", "5.4 s", "7.6 s", "the PULSE paper, 2026"),
+    ("mean-scale hyperprior", "1088x1920, one EPYC 9V84 thread", "2.1 s", "2.4 s", "the same"),
+    ("JPEG AI", "1088x1920, one EPYC 9V84 thread", "2.6 s", "0.643 s", "the same"),
+    ("PULSE", "1088x1920, one EPYC 9V84 thread", "0.920 s", "0.126 s", "the same"),
+)
+
+
+class Target(NamedTuple):
+    """What is asked for: at most `goal` (of pictures a second: at least)."""
+
+    what: str
+    unit: str
+    measured: float
+    goal: float
+    stretch: float | None = None
+
+
+def measure_speed(
+    pictures: Sequence[TestPicture], model: CodecModel, segmenter: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, float]:
+    """Medians over the pictures at the default quality: segment, encode (two layers; without segment), decode."""
+    runs = [code_once(picture.rgb, model, segmenter, "cpu") for picture in (pictures[0], *pictures)][1:]
+    return {
+        "segment": median(encoding["segment"] for encoding, _, _ in runs),
+        "encode": median(encoding["total"] - encoding["segment"] for encoding, _, _ in runs),
+        "decode": median(decoding["total"] for _, decoding, _ in runs),
+    }
+
+
+def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
+    """uint8 [height, width, 3]: the Kodak pictures side by side until they fill it, `FIRST` first."""
+    files = sorted(folder.glob("*.png"), key=lambda file: (file.stem < FIRST, file.stem))
+    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    pictures = [rgb if rgb.shape == (512, 768, 3) else rgb.transpose(1, 0, 2) for rgb in pictures]
+    places = np.add.outer(7 * np.arange(-(-height // 512)), np.arange(-(-width // 768))) % len(pictures)
+    rows = [np.concatenate([pictures[place] for place in row], 1)[:, :width] for row in places]
+    return np.concatenate(rows)[:height]
+
+
+def measure_rivals(rgb: dict[str, np.ndarray], n_bytes: int) -> list[list[str]]:
+    """Lines of a table: seconds of others on the same pictures, at about the bytes that obic has at 768x512."""
+    lines = []
+    for name in ("AVIF", "HEVC intra", "JPEG XL"):
+        rival, image = RIVALS[name], Image.fromarray(rgb[KODAK])
+        size = cache(lambda quality, rival=rival, image=image: len(rival.save(image, quality)))
+        quality = nearest(n_bytes, rival.qualities, size)
+        for title, pixels in rgb.items():
+            start = time.perf_counter()
+            data = rival.save(Image.fromarray(pixels), quality)
+            coded = time.perf_counter()
+            Image.open(io.BytesIO(data)).load()
+            decoded = time.perf_counter()
+            bpp = 8 * len(data) / (pixels.size // 3)
+            lines.append([name, title, f"{bpp:.3f}", f"{coded - start:.3f}", f"{decoded - coded:.3f}", rival.settings])
+    return lines
+
+
+def per_second(data: bytes, model: CodecModel) -> float:
+    """Pictures decoded a second, many at a time."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for count in (WORKERS, BATCH):  # the first ones warm up
+            start = time.perf_counter()
+            list(pool.map(lambda _: codec.decode_picture(open_container(data), model), range(count)))
+        return BATCH / (time.perf_counter() - start)
+
+
+def stage_table(measured: dict[str, tuple[Seconds, Seconds, bytes]]) -> str:
+    lines = []
+    for title, (encoding, decoding, _) in measured.items():
+        megapixels = SIZES[title][0] * SIZES[title][1] / 1e6
+        for side, seconds in (("encode", encoding), ("decode", decoding)):
+            cells = [f"{seconds[stage]:.3f}" if seconds.get(stage) else "" for stage in STAGES]
+            lines.append([title, side, *cells, f"{seconds['total']:.3f}", f"{seconds['total'] / megapixels:.2f}"])
+    return table(["", "", *STAGES, "**total**", "a megapixel"], lines)
+
+
+def target_table(targets: Sequence[Target]) -> str:
+    lines = []
+    for what, unit, measured, goal, stretch in targets:
+        asked = f"{goal:g} {unit}" + (f" ({stretch:g})" if stretch else "")
+        lines.append([what, f"{measured:.3g} {unit}", asked, f"{measured / goal:.2f}"])
+    return table(["", "measured", "target (stretch)", "measured / target"], lines)
+
+
+def cpu_targets(measured: dict[str, tuple[Seconds, Seconds, bytes]], processes: dict) -> list[Target]:
+    encoding, decoding, _ = measured[KODAK]
+    targets = [
+        Target("decode 768x512, models loaded", "s", decoding["total"], 0.35, 0.25),
+        Target("encode 768x512, segmentation included", "s", encoding["total"], 0.8, 0.6),
+        Target("`obic decode` 768x512, start to end of the process", "s", processes[KODAK, "decode"].seconds, 3),
+    ]
+    for title, goal in ((LARGE, 2), (HUGE, 4)):
+        for side in ("encode", "decode"):
+            if (title, side) in processes:
+                peak = processes[title, side].peak_bytes / 1e9
+                targets.append(Target(f"most memory of `obic {side}`, {title}", "GB", peak, goal))
+    return targets
+
+
+def run_processes(files: dict[str, Path], threads: int) -> dict[tuple[str, str], Process]:
+    """`obic encode` and `obic decode` of every picture on the CPU, by size and command."""
+    processes = {}
+    for title, path in files.items():
+        for side, source, target in (("encode", ".png", ".obic"), ("decode", ".obic", ".out.png")):
+            arguments = (side, path.with_suffix(source), "-o", path.with_suffix(target))
+            processes[title, side] = run_obic(*arguments, threads=threads, device="cpu")
+    return processes
+
+
+def report(folder: Path, kodak: Path, sizes: Sequence[str], threads: int) -> str:
+    """The whole of docs/speed.md. folder: an empty one for the pictures."""
+    pictures = {title: mosaic(kodak, *SIZES[title]) for title in sizes}
+    files = {title: folder / f"{title.replace(' ', '-')}.png" for title in sizes}
+    for title, path in files.items():
+        Image.fromarray(pictures[title]).save(path, compress_level=1)
+    processes = run_processes(files, threads)
+    parts = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        model, segmenter = codec.load_model(device, encoder=True), codec.load_segmenter(device)
+        measured = {
+            title: measure_stages(path, model, segmenter, device, REPEATS if title in ("320x320", KODAK) else 1)
+            for title, path in files.items()
+        }
+        if device == "cpu":
+            n_bytes, targets = len(measured[KODAK][2]), cpu_targets(measured, processes)
+            parts += ["## Targets", target_table(targets), f"## Stages, CPU, {threads} threads", stage_table(measured)]
+        else:
+            rate = Target("768x512 decoded, many at a time", "a second", per_second(measured[KODAK][2], model), 100)
+            parts += [f"## GPU: {torch.cuda.get_device_name()}", target_table([rate]), stage_table(measured)]
+    lines = [
+        [title, f"obic {side}", f"{process.seconds:.2f}", f"{process.peak_bytes / 1e9:.2f}"]
+        for (title, side), process in processes.items()
+    ]
+    small = {title: rgb for title, rgb in pictures.items() if title != HUGE}
+    others = ["", "picture", "bpp", "encode s", "decode s", "settings"]
+    parts += [
+        "## Whole processes: start, import, weights, picture files",
+        table(["", "", "seconds", "most memory, GB"], lines),
+        "## Others on the same pictures, one run each",
+        table(others, measure_rivals(small, n_bytes)),
+        "## Published speeds of learned codecs, from other machines",
+        table(["", "setting", "encode", "decode", "stated by"], PUBLISHED),
+    ]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.speed", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/")
+    parser.add_argument("--threads", type=int, default=2, help="on the CPU (default: 2)")
+    parser.add_argument("--huge", action="store_true", help="100 megapixels too: some minutes and 4 GB")
+    parser.add_argument("--small", action="store_true", help="320x320 and 768x512 alone, and no file")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for speed.md")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    sizes = list(SIZES)[: 2 if args.small else 4 if args.huge else 3]
+    with tempfile.TemporaryDirectory() as folder:
+        text = report(Path(folder), args.data / "kodak", sizes, args.threads)
+    text = (
+        "# Speed and memory\n\nMade by `make bench-speed` on pictures put together from Kodak's; default quality, "
+        "object and background. Seconds:\nmedians of five runs up to 768x512, one run above. read: a PNG file; pixels: "
+        "writing one; neither is in the total.\nother: label map, container and the rest. "
+        f"{platform.system()}, {platform.machine()}, torch {torch.__version__}, Python {platform.python_version()}.\n\n"
+        f"{text}\n"
+    )
+    print(text, end="")
+    if not args.small:
+        (args.out / "speed.md").write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
