@@ -1,114 +1,83 @@
-"""`python -m obic.bench`: rate-distortion tables from real files, written to `docs/results.md` and `.csv`."""
+"""`python -m obic.bench`: obic and other codecs on Kodak and PASCAL VOC, from files, every byte counted.
+
+Writes results.md, results.json, plots and pictures to --out, and the results section of --readme. What was measured
+stays in --cache, so that an interrupted run goes on where it was and new weights cost only what depends on them.
+"""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
+import json
+import os
 import sys
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
-import torch
-
 from obic import codec
-from obic.bench.codec import Measured, at_rate, averages, measure, read_sets
-from obic.metrics import decibels
+from obic.bench import figures, plan, readme, tables
+from obic.bench.pictures import TestPicture
+from obic.bench.results import RATE, summarise
+from obic.bench.run import Cache, coders, jobs, run
+from obic.bench.segmentation import labelled_pictures, score
+from obic.bench.speed import measure_speed
 
-RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)
-QUALITIES = (1, 15, 30, 45, 60, 80, 100)
-
-
-def curve(title: str, means: dict[int, dict[str, float]]) -> str:
-    lines = [
-        f"### {title}",
-        "",
-        "| quality | bpp | MS-SSIM | dB | PSNR dB | object | background | file bytes | mask | overhead |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for quality, mean in means.items():
-        regions = [f"{mean[name]:.4f}" if name in mean else "" for name in ("object_ms_ssim", "background_ms_ssim")]
-        mark = " (default)" if quality == codec.DEFAULT_QUALITY else ""
-        lines.append(
-            f"| {quality}{mark} | {mean['bpp']:.4f} | {mean['ms_ssim']:.4f} | {decibels(mean['ms_ssim']):.2f} | "
-            f"{mean['psnr']:.2f} | {' | '.join(regions)} | {mean['bytes']:.0f} | {mean['mask_bytes']:.1f} | "
-            f"{mean['overhead_bytes']:.1f} |"
-        )
-    return "\n".join(lines)
-
-
-def rates(curves: dict[str, dict[int, dict[str, float]]]) -> str:
-    head = ["### MS-SSIM at a rate, interpolated", "", "| | " + " | ".join(f"{rate} bpp" for rate in RATES) + " |"]
-    lines = [*head, "|---" * (len(RATES) + 1) + "|"]
-    for title, means in curves.items():
-        cells = [at_rate(means, rate, "ms_ssim") for rate in RATES]
-        lines.append(f"| {title} | " + " | ".join("-" if cell is None else f"{cell:.4f}" for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def times(curves: dict[str, dict[int, dict[str, float]]]) -> str:
-    lines = [
-        f"### Seconds a picture, {torch.get_num_threads()} threads, models loaded, default quality",
-        "",
-        "| | segment | encode | decode |",
-        "|---|---|---|---|",
-    ]
-    for title, means in curves.items():
-        mean = means[codec.DEFAULT_QUALITY]
-        cells = (mean[f"{stage}_seconds"] for stage in ("segment", "encode", "decode"))
-        lines.append(f"| {title} | " + " | ".join(f"{seconds:.2f}" for seconds in cells) + " |")
-    return "\n".join(lines)
-
-
-def write_csv(path: Path, everything: dict[str, list[Measured]]) -> None:
-    """One line for each picture and quality."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["set", *(field.name for field in fields(Measured))])
-        for title, rows in everything.items():
-            for row in rows:
-                values = asdict(row).values()
-                writer.writerow([title, *(round(value, 5) if isinstance(value, float) else value for value in values)])
+SHEET_PICTURES, SHEET_SIDE = ("kodim04", "kodim07", "kodim15", "kodim20"), 224
+SHEET_RIVALS = ("HEVC intra", "AVIF", "WebP", "JPEG 2000", "JPEG")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "chelsea.png"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder that holds kodak/ or voc-eval.zip, or both")
-    parser.add_argument("--kodak", type=Path, help="folder of pictures, instead of DATA/kodak")
-    parser.add_argument("--voc", type=Path, help="zip of pictures with masks, instead of DATA/voc-eval.zip")
-    parser.add_argument("--quick", action="store_true", help="every fourth picture, every third quality; no files")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for results.md and results.csv")
-    args = parser.parse_args()
-    sets = read_sets(args.data, args.kodak, args.voc, every=4 if args.quick else 1)
-    if not sets:
-        parser.error("no pictures: give --data FOLDER with kodak/ or voc-eval.zip, or --kodak, or --voc")
-    qualities = sorted({*QUALITIES[:: 3 if args.quick else 1], codec.DEFAULT_QUALITY})
+    args = arguments()
     model, segmenter = codec.load_model(args.device, encoder=True), codec.load_segmenter(args.device)
-    curves, everything = {}, {}
-    for name, pictures in sets.items():
-        for layers, choice in (("object and background", segmenter), ("one layer", None)):
-            title = f"{name}, {layers}"
-            rows = []
-            for row in measure(pictures, qualities, model, choice):
-                rows.append(row)
-                if sys.stderr.isatty():
-                    done = f"{len(rows)}/{len(pictures) * len(qualities)}"
-                    print(f"\r{title}: {done}  ", end="", file=sys.stderr, flush=True)
-            curves[title], everything[title] = averages(rows), rows
-    sections = [curve(title, means) for title, means in curves.items()]
-    text = "\n\n".join([rates(curves), *sections, times(curves)])
-    print(text)
-    if not args.quick:
-        args.out.mkdir(exist_ok=True)
-        head = (
-            "# Results\n\nMade by `make bench` from files on disk, every byte counted; means over the pictures. "
-            f"Model {model.fingerprint:08x}, {platform.machine()}, torch {torch.__version__}, "
-            f"{torch.get_num_threads()} threads. MS-SSIM: RGB, five scales; a region's: every scale's map weighted by "
-            "the mask (the true one where there is one, else the segmenter's).\n\n"
-        )
-        (args.out / "results.md").write_text(head + text + "\n")
-        write_csv(args.out / "results.csv", everything)
+    sets, plans = plan.read_sets(args.data / "kodak", args.data / "voc-eval.zip", segmenter), plan.PLANS
+    if not sets:
+        sys.exit(f"{args.data} holds neither kodak/ nor voc-eval.zip")
+    if args.quick:
+        sets, plans = plan.shortened(sets)
+    whole = not args.quick and len(sets) == len(plan.PLANS)
+
+    seconds = measure_speed(next(iter(sets.values()))[:4], model, segmenter)
+    scores = None
+    if plan.VOC in sets:
+        step = plan.QUICK_EVERY[plan.VOC] if args.quick else 1
+        scores = score(segmenter, islice(labelled_pictures(args.data / "voc-eval.zip"), 0, None, step))
+    rows = run(list(jobs(sets, plans)), Cache(args.cache), args.jobs, args.device)
+    result = summarise(rows, f"{model.fingerprint:08x}", scores, seconds)
+    print(json.dumps(result, indent=1) if args.json else tables.report(result))
+    if args.out or whole:
+        write(args.out or Path("docs"), result, sets, args.device)
+    if args.readme and whole:
+        readme.write(args.readme, result)
+
+
+def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]], device: str) -> None:
+    """results.md, results.json, the plots, and for Kodak the sheet; into `result` goes what it says of the example."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, of_set in result["curves"].items():
+        figures.plot_rates(of_set, name, folder / f"rate-{tables.slug(name)}.svg", published=name == plan.KODAK)
+    figures.plot_boost(result["boost"], result["default_boost"], folder / "boost.svg")
+    if plan.KODAK in sets:
+        chosen = [picture for picture in sets[plan.KODAK] if picture.name in SHEET_PICTURES]
+        each = [dict(coders(picture, (plan.DEFAULT, *SHEET_RIVALS), device)) for picture in chosen]
+        columns = {name.removesuffix(plan.DEFAULT[4:]): [one[name] for one in each] for name in each[0]}
+        figures.sheet(chosen, columns, RATE, SHEET_SIDE, folder / "sheet.webp")
+    result["example_bytes"] = figures.example(EXAMPLE, folder / "example.webp")
+    (folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / "results.md").write_text(tables.report(result))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__.split("\n", 1)[1])
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/ or voc-eval.zip, or both")
+    parser.add_argument("--quick", action="store_true", help="a few pictures at three rates; no files but with --out")
+    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="for obic (default: cpu)")
+    parser.add_argument("--cache", type=Path, default=Path("runs/bench.jsonl"), help="measurements (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print results.json instead of results.md")
+    parser.add_argument("--out", type=Path, help="folder for the files (default: docs, if all sets are measured)")
+    parser.add_argument("--readme", type=Path, help="put the results between its markers, if all sets are measured")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

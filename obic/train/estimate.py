@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from obic.bench.codec import at_rate, read_folder
+from obic.bench.curves import at_rate
+from obic.bench.pictures import read_folder
 from obic.constants import CELL
 from obic.metrics import ms_ssim
 from obic.nn.model import CodecNetwork
@@ -50,11 +51,11 @@ def main() -> None:
     chosen = read_folder(args.kodak)[:: args.every]
     pictures = [torch.tensor(each.rgb).permute(2, 0, 1).float() / 255 for each in chosen]
     points = estimate(load_checkpoint(args.checkpoint).eval(), pictures, list(QUALITIES))
-    means = {quality: {"bpp": bpp, "ms_ssim": score} for quality, (bpp, score) in zip(QUALITIES, points, strict=True)}
-    for quality, mean in means.items():
-        print(f"quality {quality:3d}  bpp {mean['bpp']:.4f}  MS-SSIM {mean['ms_ssim']:.4f}")
+    for quality, (bpp, score) in zip(QUALITIES, points, strict=True):
+        print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}")
+    curve = [{"bpp": bpp, "ms_ssim": score} for bpp, score in points]
     for rate in RATES:
-        score = at_rate(means, rate, "ms_ssim")
+        score = at_rate(curve, rate, "ms_ssim")
         print(f"{rate} bpp  " + ("outside the curve" if score is None else f"MS-SSIM {score:.4f}"))
 
 

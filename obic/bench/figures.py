@@ -1,0 +1,136 @@
+"""Plots as SVG, and pictures side by side as WebP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot
+from PIL import Image, ImageDraw, ImageFont
+
+from obic.bench.coders import Coder
+from obic.bench.curves import Curve, scaled
+from obic.bench.measure import compare, nearest
+from obic.bench.pictures import TestPicture
+from obic.bench.published import KODAK as PUBLISHED
+from obic.bench.results import FIELDS, present
+from obic.metrics import decibels
+
+LABELS = {"ms_ssim": "MS-SSIM, dB", "psnr": "PSNR, dB", "haarpsi": "HaarPSI"}
+STYLE = {"svg.hashsalt": "obic", "svg.fonttype": "none", "font.size": 9, "axes.grid": True}
+MARKERS = "x+1234*.|_"  # of published codecs
+GAP, CAPTION = 6, 34  # pixels between the pictures of a sheet, and under each
+
+
+def plot_rates(of_set: Mapping[str, Curve], title: str, path: Path, published: bool = False) -> None:
+    """The three figures over the rate, one line a codec; published points without a line."""
+    figure, axes = _axes(len(FIELDS), (13, 5))
+    for axis, field in zip(axes, FIELDS, strict=True):
+        for series in present(of_set):
+            points = [(point[series.rate], scaled(point, field)) for point in of_set[series.codec]]
+            own = series.codec.startswith("obic")
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, lw=2 if own else 1, label=series.title)
+        for marker, entry in zip(MARKERS, PUBLISHED if published else (), strict=False):
+            values = [(bpp, {"ms_ssim": decibels(similarity), "psnr": psnr}) for bpp, similarity, psnr in entry.points]
+            points = [(bpp, value[field]) for bpp, value in values if value.get(field) is not None]
+            if points:
+                label = f"{entry.name} (published)"
+                axis.scatter(*zip(*points, strict=True), marker=marker, s=24, color="gray", label=label)
+        axis.set(xlabel="bits a pixel", ylabel=LABELS[field], xlim=(0.02, 0.3))
+    figure.suptitle(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5, fontsize=7, frameon=False)
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    _save(figure, path)
+
+
+def plot_boost(boosts: Mapping[str, Sequence[Mapping[str, float]]], default: int, path: Path) -> None:
+    """PSNR of the object over PSNR of the background, one point a boost, all at the same bytes."""
+    figure, axes = _axes(len(boosts), (5 * len(boosts), 4))
+    for axis, (name, lines) in zip(axes, boosts.items(), strict=True):
+        places = [(line["background_psnr"], line["object_psnr"]) for line in lines]
+        axis.plot(*zip(*places, strict=True), marker="o")
+        for line, place in zip(lines, places, strict=True):
+            mark = f"{line['boost']}" + (" (default)" if line["boost"] == default else "")
+            axis.annotate(mark, place, textcoords="offset points", xytext=(6, 4))
+        axis.set(title=name, xlabel="PSNR of the background, dB", ylabel="PSNR of the object, dB")
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def _axes(columns: int, size: tuple[float, float]):
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(1, columns, figsize=size, squeeze=False)
+    return figure, axes[0]
+
+
+def _save(figure, path: Path) -> None:
+    with pyplot.rc_context(STYLE):
+        figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def sheet(
+    pictures: Sequence[TestPicture], coders: Mapping[str, Sequence[Coder]], bpp: float, side: int, path: Path
+) -> None:
+    """A row for each picture, a column for the original and each codec at the same bytes; squares round the object.
+
+    coders: by the column's title, one for each picture. Under each stand the file's bytes and MS-SSIM in dB, of the
+    whole picture.
+    """
+    width, height = (len(coders) + 1) * (side + GAP) - GAP, len(pictures) * (side + CAPTION)
+    canvas = Image.new("RGB", (width, height), "white")
+    for row, picture in enumerate(pictures):
+        window = _round_object(picture, side)
+        cells = [(f"original {picture.name}", "", picture.rgb)]
+        for title, each in coders.items():
+            decoded, data, similarity = _at(picture, each[row], bpp)
+            cells.append((title, f"{len(data):,} bytes, {decibels(similarity):.1f} dB", decoded))
+        for column, (title, note, rgb) in enumerate(cells):
+            place = column * (side + GAP), row * (side + CAPTION)
+            canvas.paste(Image.fromarray(np.ascontiguousarray(rgb[window])), place)
+            _write(canvas, (place[0], place[1] + side + 2), f"{title}\n{note}")
+    canvas.save(path, quality=88, method=6)
+
+
+def _at(picture: TestPicture, coder: Coder, bpp: float) -> tuple[np.ndarray, bytes, float]:
+    files: dict[int, bytes] = {}
+
+    def size(quality: int) -> int:
+        files[quality] = files.get(quality) or coder.encode(quality)
+        return len(files[quality])
+
+    data = files[nearest(bpp * picture.pixels / 8, coder.qualities, size)]
+    decoded = coder.decode(data)
+    return decoded, data, compare(decoded, picture.rgb, None)["ms_ssim"]
+
+
+def _round_object(picture: TestPicture, side: int) -> tuple[slice, slice]:
+    """A square round the middle of the object, inside the picture."""
+    rows, columns = np.nonzero(picture.regions == 1)
+    spans = []
+    for places, length in ((rows, picture.rgb.shape[0]), (columns, picture.rgb.shape[1])):
+        middle = int(places.mean()) if len(places) else length // 2
+        start = min(max(middle - side // 2, 0), length - side)
+        spans.append(slice(start, start + side))
+    return tuple(spans)
+
+
+def _write(canvas: Image.Image, place: tuple[int, int], text: str) -> None:
+    ImageDraw.Draw(canvas).multiline_text(place, text, fill="black", font=ImageFont.load_default(13), spacing=2)
+
+
+def example(source: Path, target: Path) -> int:
+    """A picture, what its file gives, and the object cut out of the same file on grey. Returns the file's bytes."""
+    import obic
+
+    original = Image.open(source).convert("RGB")
+    data = obic.encode(original)
+    cells = [original, obic.decode(data)]
+    if "object" in obic.open(data).header.layer_names:
+        cells.append(obic.extract(data, "object"))
+    canvas = Image.new("RGB", (len(cells) * (original.width + GAP) - GAP, original.height), "gray")
+    for column, cell in enumerate(cells):
+        canvas.paste(cell, (column * (original.width + GAP), 0), cell if cell.mode == "RGBA" else None)
+    canvas.save(target, quality=90, method=6)
+    return len(data)

@@ -1,0 +1,75 @@
+"""What is measured: the sets of pictures, and for each the codecs and rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from obic.bench.coders import RIVALS
+from obic.bench.pictures import TestPicture, centre_crop, read_folder, read_voc
+from obic.rate import OBJECT_BOOST
+
+KODAK, VOC, CROPS = "Kodak", "VOC 2012 val", "VOC 2012 val, 320x320"
+RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)  # bits a pixel
+BOOSTS = tuple(sorted({-12, 0, 6, 12, 18, 24, 36, OBJECT_BOOST}))
+BOOST_RATE = 0.10
+VOC_EVERY = 2  # pictures at the native size: every second one, or the whole would take twenty minutes more
+
+ONE_LAYER = "obic one layer"
+
+
+def boosted(boost: int) -> str:
+    """The name of obic with two layers and this object boost."""
+    return f"obic boost {boost}"
+
+
+def boost_of(name: str) -> int:
+    """The inverse."""
+    return int(name.removeprefix("obic boost "))
+
+
+DEFAULT, EQUAL = boosted(OBJECT_BOOST), boosted(0)
+
+Plan = Mapping[str, Sequence[float]]  # rates by codec
+
+
+def _plan(split_rates: Sequence[float]) -> Plan:
+    """Everything at every rate; at `split_rates` also one layer, and two of equal qualities; every boost at one."""
+    boosts = {boosted(boost): (BOOST_RATE,) for boost in BOOSTS}
+    return boosts | {DEFAULT: RATES, ONE_LAYER: split_rates, EQUAL: split_rates} | dict.fromkeys(RIVALS, RATES)
+
+
+PLANS: dict[str, Plan] = {
+    KODAK: _plan(RATES),
+    VOC: dict.fromkeys((DEFAULT, "HEVC intra", "AVIF"), (0.05, 0.0648, 0.10, 0.15)),
+    CROPS: _plan((0.05, 0.0648, 0.10, 0.15)),
+}
+QUICK_RATES = (0.0648, 0.10, 0.15)
+QUICK_EVERY = {KODAK: 6, VOC: 17, CROPS: 26}
+
+
+def shortened(sets: dict[str, list[TestPicture]]) -> tuple[dict[str, list[TestPicture]], dict[str, Plan]]:
+    """A few pictures of each set, at fewer rates."""
+    plans = {
+        name: {codec: [rate for rate in rates if rate in QUICK_RATES] for codec, rates in PLANS[name].items()}
+        for name in sets
+    }
+    return {name: pictures[:: QUICK_EVERY[name]] for name, pictures in sets.items()}, plans
+
+
+def read_sets(kodak: Path, voc: Path, segmenter: Callable[[np.ndarray], np.ndarray]) -> dict[str, list[TestPicture]]:
+    """The evaluation sets that are there, by name. What the segmenter sees stands for a true object nobody knows."""
+    sets = {}
+    if kodak.is_dir():
+        sets[KODAK] = [
+            replace(picture, regions=(segmenter(picture.rgb) > 0).astype(np.uint8)) for picture in read_folder(kodak)
+        ]
+    if voc.is_file():
+        pictures = list(read_voc(voc))
+        sets[VOC] = pictures[::VOC_EVERY]
+        crops = (centre_crop(picture, 320) for picture in pictures)
+        sets[CROPS] = [picture for picture in crops if picture is not None]
+    return sets

@@ -1,0 +1,159 @@
+"""The measurements of a plan, in parallel over pictures, each kept in a file of JSON lines as soon as it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from obic import codec
+from obic.bench.coders import RIVALS, Coder, ObicCoder, RivalCoder
+from obic.bench.measure import measure
+from obic.bench.pictures import TestPicture
+from obic.bench.plan import ONE_LAYER, Plan, boost_of
+from obic.weights import segmenter_bytes
+
+Row = dict[str, float | int | str | bool]
+
+IDENTITY = ("set", "picture", "content", "codec", "model", "target")
+
+
+class Cache:
+    """Rows that are already there, in a file of one JSON object a line; what is added is on the disk at once."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._rows: dict[tuple, Row] = {}
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]  # the last one may have been interrupted
+            path.write_text("".join(whole))
+            self._keep(json.loads(line) for line in whole)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        self._keep(rows)
+
+    def get(self, identity: tuple) -> Row | None:
+        return self._rows.get(identity)
+
+    def _keep(self, rows) -> None:
+        self._rows |= {tuple(row[name] for name in IDENTITY): row for row in rows}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture in the codecs of one family, each at its rates: all of obic together, so that it is analysed once."""
+
+    set: str
+    picture: TestPicture
+    content: str
+    models: Mapping[str, str]
+    rates: Plan
+
+    def identities(self) -> list[tuple]:
+        return [
+            (self.set, self.picture.name, self.content, name, self.models[name], rate)
+            for name, rates in self.rates.items()
+            for rate in rates
+        ]
+
+
+def models(names: Sequence[str]) -> dict[str, str]:
+    """What else the figures of each codec depend on: the weights of obic, the settings of others."""
+    network = f"{codec.load_model('cpu').fingerprint:08x}"
+    segmenter = hashlib.sha256(segmenter_bytes()).hexdigest()[:8]
+    own = {name: network if name == ONE_LAYER else f"{network} {segmenter}" for name in names}
+    return own | {name: RIVALS[name].settings for name in names if name in RIVALS}
+
+
+def jobs(sets: Mapping[str, Sequence[TestPicture]], plans: Mapping[str, Plan]) -> Iterator[Job]:
+    """All that a plan for each set asks for."""
+    for name, pictures in sets.items():
+        known = models(list(plans[name]))
+        families = [[each] for each in plans[name] if each in RIVALS]
+        families.append([each for each in plans[name] if each not in RIVALS])
+        for picture in pictures:
+            content = f"{zlib.crc32(picture.regions.tobytes(), zlib.crc32(picture.rgb.tobytes())):08x}"
+            for family in families:
+                yield Job(name, picture, content, known, {each: plans[name][each] for each in family})
+
+
+def run(work: Sequence[Job], cache: Cache, workers: int, device: str) -> list[Row]:
+    """The rows of all jobs, in order, from the cache or measured now: each worker is a process with one thread."""
+    todo = [job for job in work if any(cache.get(identity) is None for identity in job.identities())]
+    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+    with ProcessPoolExecutor(workers, context, _start, (device,)) as pool:
+        try:
+            futures = [pool.submit(run_job, job) for job in todo]
+            begin = time.monotonic()
+            for done, future in enumerate(as_completed(futures), 1):
+                cache.add(future.result())
+                _progress(done, len(todo), time.monotonic() - begin)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [cache.get(identity) for job in work for identity in job.identities()]
+
+
+def run_job(job: Job, device: str | None = None) -> list[Row]:
+    """The rows of one job."""
+    rows = []
+    for name, coder in coders(job.picture, job.rates, device or _device):
+        head = {"set": job.set, "picture": job.picture.name, "content": job.content, "codec": name}
+        for point in measure(job.picture, coder, job.rates[name]):
+            rows.append({**head, "model": job.models[name], **point})
+    return rows
+
+
+def coders(picture: TestPicture, names: Iterable[str], device: str) -> Iterator[tuple[str, Coder]]:
+    """The picture in each codec; obic analyses it once for each number of layers."""
+    encoders = {}
+    for name in names:
+        if name in RIVALS:
+            yield name, RivalCoder(picture.rgb, RIVALS[name])
+            continue
+        model, segmenter = _networks(device)
+        labels, boost = None, 0
+        if name != ONE_LAYER:
+            labels, boost = (segmenter(picture.rgb) > 0).astype(np.uint8), boost_of(name)
+        n_layers = 2 if labels is not None and labels.any() else 1
+        if n_layers not in encoders:
+            labels = labels if n_layers == 2 else None
+            encoders[n_layers] = codec.PictureEncoder(picture.rgb, labels, n_layers, model=model)
+        yield name, ObicCoder(encoders[n_layers], n_layers, boost, model)
+
+
+@cache
+def _networks(device: str):
+    return codec.load_model(device, encoder=True), codec.load_segmenter(device)
+
+
+_device = "cpu"
+
+
+def _start(device: str) -> None:
+    global _device
+    _device = device
+    torch.set_num_threads(1)
+
+
+def _progress(done: int, total: int, seconds: float) -> None:
+    if sys.stderr.isatty():
+        left = seconds / done * (total - done) / 60
+        bar = "#" * (30 * done // total)
+        end = "\n" if done == total else ""
+        print(f"\r[{bar:30s}] {done}/{total} pictures, {left:.0f} min left ", end=end, file=sys.stderr, flush=True)
