@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,10 @@ __all__ = [
     "DEFAULT_QUALITY",
     "Decoded",
     "PictureEncoder",
+    "analyse_pictures",
     "choose_device",
     "decode_picture",
+    "decode_pictures",
     "decode_symbols",
     "encode_picture",
     "extract_picture",
@@ -90,13 +93,31 @@ def choose_device(name: str) -> str:
     return name
 
 
+@torch.inference_mode()
+def analyse_pictures(pictures: Sequence[np.ndarray], model: CodecModel) -> list[torch.Tensor]:
+    """The features [1, M, h, w] of pictures, uint8 [H, W, 3]. Those with one number of cells go together."""
+    features = {}
+    for places in _by_grid([rgb.shape[:2] for rgb in pictures]):
+        together = inference.analyse_all(model.network, [pictures[place] for place in places])
+        features |= zip(places, together.split(1), strict=True)
+    return [features[place] for place in range(len(pictures))]
+
+
+def _by_grid(sizes: Sequence[tuple[int, int]]) -> Iterable[list[int]]:
+    """The places in a list of (height, width) that have one number of cells down and across, together."""
+    groups = defaultdict(list)
+    for place, size in enumerate(sizes):
+        groups[grid_size(*size)].append(place)
+    return groups.values()
+
+
 class PictureEncoder:
     """One picture, analysed once: its `.obic` file at any qualities of its layers.
 
     rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
     model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by kind, as for `mux`.
     pixel_alpha: keep a pixel mask, so that an extracted object has its edge to the pixel; for all of it to be there,
-    objects then own every cell they touch.
+    objects then own every cell they touch. features: what `analyse_pictures` gave for the picture, if it did already.
     Raises UsageError on arguments that do not fit together.
     """
 
@@ -110,6 +131,7 @@ class PictureEncoder:
         names: Sequence[str] | None = None,
         parts: Mapping[int, bytes] | None = None,
         pixel_alpha: bool = False,
+        features: torch.Tensor | None = None,
     ):
         self._height, self._width = _check_picture(rgb, labels, n_layers)
         self._n_layers, self._model, self._names, self._parts = n_layers, model, names, dict(parts or {})
@@ -119,8 +141,7 @@ class PictureEncoder:
         self._mask = encode_label_map(self._cells, n_layers)
         if pixel_alpha and labels is not None:
             self._parts[PART_PIXEL_MASK] = encode_pixel_mask(labels, self._cells)
-        with torch.inference_mode():
-            self._features = inference.analyse(model.network, rgb)
+        self._features = analyse_pictures([rgb], model)[0] if features is None else features
         self._streams: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # by layer and quality, from `_encode_layer`
 
     def encode(self, qualities: Sequence[int]) -> bytes:
@@ -216,13 +237,32 @@ def _hash(*integers: np.ndarray) -> bytes:
     return digest.digest()
 
 
-@torch.inference_mode()
 def decode_picture(container: Container, model: CodecModel, *, damaged: str = "error") -> Decoded:
     """The picture from the layers a file has.
 
     damaged: "error" raises FormatError at the first layer that is damaged or cut off; "skip" leaves it out.
     Raises UnsupportedError if the model is not the file's, and FormatError if no layer can be decoded.
     """
+    return decode_pictures([container], model, damaged=damaged)[0]
+
+
+@torch.inference_mode()
+def decode_pictures(containers: Sequence[Container], model: CodecModel, *, damaged: str = "error") -> list[Decoded]:
+    """`decode_picture` for several files. Those with one number of cells go through the synthesis transform together.
+
+    Raises as `decode_picture` does for the first file that fails.
+    """
+    latents = [_whole_latent(container, model, damaged) for container in containers]
+    decoded = {}
+    for places in _by_grid([(latent.header.height, latent.header.width) for latent in latents]):
+        pictures = _synthesise([latents[place] for place in places], model)
+        for place, rgb in zip(places, pictures, strict=True):
+            decoded[place] = _with_alpha(latents[place], rgb, damaged)
+    return [decoded[place] for place in range(len(latents))]
+
+
+def _whole_latent(container: Container, model: CodecModel, damaged: str) -> _Latent:
+    """The latent of all the layers that a file has; without those that are damaged, where these are to be skipped."""
     labels = _label_map(container, model)
     container.prefetch()
     if damaged == "error":
@@ -238,7 +278,12 @@ def decode_picture(container: Container, model: CodecModel, *, damaged: str = "e
                 failure = error
     if not latent.layers:
         raise failure or FormatError("the file holds no layer")
-    rgb = latent.pixels()
+    return latent
+
+
+def _with_alpha(latent: _Latent, rgb: np.ndarray, damaged: str) -> Decoded:
+    """The picture with what there is to say of the layers that its latent lacks."""
+    container, labels = latent.container, latent.labels
     missing = tuple(index for index in range(container.header.n_layers) if index not in latent.layers)
     visible = [index for index in missing if (labels == index).any()]
     if not visible:
@@ -263,7 +308,7 @@ def extract_picture(container: Container, layers: int | Sequence[int], model: Co
     latent = _Latent(container, labels, model)
     for index in indices:
         latent.add(index)
-    return np.dstack([latent.pixels(), _alpha(container, labels, indices)])
+    return np.dstack([*_synthesise([latent], model), _alpha(container, labels, indices)])
 
 
 def decode_symbols(container: Container, index: int, model: CodecModel) -> tuple[np.ndarray, np.ndarray]:
@@ -291,31 +336,35 @@ def _decode_symbols(container: Container, cells: np.ndarray, index: int, model: 
 class _Latent:
     """The latent of the whole picture, to which layers are added one by one, so that any number needs as much memory.
 
-    layers: the indices of those it has.
+    labels: uint8 [h, w]. layers: indices of those it has. planes: their features [1, M, h, w], conditions [1, 2, h, w].
     """
 
     def __init__(self, container: Container, labels: np.ndarray, model: CodecModel):
-        self._container, self._labels, self._model = container, labels, model
-        self._planes: tuple[torch.Tensor, torch.Tensor] | None = None  # features and conditions
+        self.container, self.header, self.labels = container, container.header, labels
+        self._model = model
+        self.planes: tuple[torch.Tensor, torch.Tensor] | None = None
         self.layers: list[int] = []
 
     def add(self, index: int) -> None:
         """Raises FormatError, and is then what it was."""
-        cells = self._labels == index
-        z, residual = _decode_symbols(self._container, cells, index, self._model)
-        quality = self._container.header.layers[index].quality
-        planes = inference.decode_cells(self._model.network, z, residual, cells, quality)
-        if self._planes is None:
-            self._planes = planes
+        cells = self.labels == index
+        z, residual = _decode_symbols(self.container, cells, index, self._model)
+        planes = inference.decode_cells(self._model.network, z, residual, cells, self.header.layers[index].quality)
+        if self.planes is None:
+            self.planes = planes
         else:
-            for whole, part in zip(self._planes, planes, strict=True):
+            for whole, part in zip(self.planes, planes, strict=True):
                 whole += part
         self.layers.append(index)
 
-    def pixels(self) -> np.ndarray:
-        """rgb uint8 [H, W, 3]."""
-        header = self._container.header
-        return inference.synthesise(self._model.network, *self._planes, header.height, header.width)
+
+def _synthesise(latents: Sequence[_Latent], model: CodecModel) -> list[np.ndarray]:
+    """rgb uint8 [H, W, 3] of each latent; all have as many cells down and across."""
+    planes = latents[0].planes
+    if len(latents) > 1:
+        planes = [torch.cat(together) for together in zip(*(latent.planes for latent in latents), strict=True)]
+    sizes = [(latent.header.height, latent.header.width) for latent in latents]
+    return inference.synthesise_all(model.network, *planes, sizes)
 
 
 def _alpha(container: Container, labels: np.ndarray, indices: list[int]) -> np.ndarray:

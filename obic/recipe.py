@@ -17,6 +17,7 @@ from obic.rate import Rate
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from obic.images import Picture, Source
     from obic.layers import Layers
@@ -76,13 +77,14 @@ def encode(
     networks: Networks,
     *,
     mask: Source | None = None,
+    features: Tensor | None = None,
     stage: Stage = lambda name: nullcontext(),
 ) -> Coded:
     """The `.obic` file of a picture.
 
-    mask: for the recipe's "given", a picture of the same size. stage: entered for "load", "segment", "encode" and
-    "verify". Raises UsageError or FormatError for the mask, LimitError for too much metadata, ObicError where the rate
-    is strict and no file is as small, or where the file made does not pass "verify".
+    mask: for the recipe's "given", a picture of the same size. features: as for `PictureEncoder`. stage: entered for
+    "load", "segment", "encode" and "verify". Raises UsageError or FormatError for the mask, LimitError for too much
+    metadata, ObicError where the rate is strict and no file is as small, or where the file made does not pass "verify".
     """
     notes: list[str] = []
     with stage("load"):
@@ -108,6 +110,7 @@ def encode(
             names=names,
             parts=kept(picture.metadata, recipe.metadata),
             pixel_alpha=recipe.alpha == "pixel",
+            features=features,
         )
         pixels = picture.rgb.size // 3
         data = coder.encode(recipe.rate.qualities(len(names), pixels, coder.size))

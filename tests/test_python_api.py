@@ -19,6 +19,7 @@ from conftest import GOLDEN
 from obic import codec as codec_functions
 from obic.api import default_codec
 from obic.networks import Networks
+from obic.nn import inference
 
 ROOT = Path(__file__).parent.parent
 
@@ -204,6 +205,49 @@ def test_batches(rgb):
     assert [image.size for image in codec.decode_all(files)] == [(112, 96), (112, 40), (112, 96)]
     with pytest.raises(obic.UsageError):
         codec.encode_all([rgb, np.zeros(3)], mask="none")
+
+
+@pytest.mark.parametrize("options", [{"mask": "none", "quality": 30}, {"size": 700}])
+def test_pictures_of_one_size_go_through_the_networks_together(rgb, monkeypatch, options):
+    codec = obic.Codec("cpu")
+    pictures = [rgb, 255 - rgb, rgb[:90, :100], rgb[:40], rgb[::-1]]  # three have 6x7 cells, one of them cut
+    if "mask" not in options:
+        pictures = [rgb, 255 - rgb, rgb[::-1]]  # the segmenter of these tests sees one size alone
+    together = []
+    for name in ("analyse_all", "synthesise_all"):
+        function = getattr(inference, name)
+
+        def count(network, first, *more, function=function):
+            together.append(len(first))
+            return function(network, first, *more)
+
+        monkeypatch.setattr(inference, name, count)
+    files = codec.encode_all(pictures, batch_size=len(pictures), **options)
+    images = codec.decode_all(files, batch_size=len(pictures))
+    assert together == ([4, 1, 4, 1] if len(pictures) == 5 else [3, 3])
+    assert files == [codec.encode(picture, **options) for picture in pictures]
+    for image, data in zip(images, files, strict=True):
+        difference = np.asarray(image).astype(int) - np.asarray(codec.decode(data))
+        assert np.abs(difference).max() <= 1, "a larger product may round otherwise"
+
+
+def test_batches_of_damaged_files(rgb):
+    codec = obic.Codec("cpu")
+    whole, other = codec.encode(rgb), codec.encode(255 - rgb, layers="none")
+    images = codec.decode_all([whole, whole[:-1], other], batch_size=3, damaged="skip")
+    assert [image.mode for image in images] == ["RGB", "RGBA", "RGB"]
+    with pytest.raises(obic.FormatError):
+        codec.decode_all([whole, whole[:-1]], batch_size=2)
+
+
+def test_an_analysed_picture_is_coded_many_times(rgb, monkeypatch):
+    codec = obic.Codec("cpu")
+    image = Image.fromarray(rgb)
+    image.info["xmp"] = b"<x/>"
+    (analysed,) = codec.analyse([image], metadata="xmp")
+    expected = [codec.encode(image, quality=quality, metadata="xmp") for quality in (9, 80)]
+    monkeypatch.setattr(inference, "analyse_all", None)
+    assert [codec.encode(analysed, quality=quality, metadata="xmp") for quality in (9, 80)] == expected
 
 
 def test_devices():

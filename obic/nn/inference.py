@@ -6,7 +6,7 @@ coded. The table indices come from `obic.entropy.scale_map` and are exact. Netwo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +28,18 @@ Residual = Callable[[Area, Tensor, Tensor, Tensor], Tensor]  # area, coded, mean
 
 def analyse(network: CodecNetwork, rgb: np.ndarray, side: int = SIDE) -> Tensor:
     """rgb: uint8 [H, W, 3] -> features float32 [1, M, h, w], h = ceil(H/16). side: of a tile, in cells."""
-    grid = [-(-size // CELL) for size in rgb.shape[:2]]
-    features = torch.zeros(1, network.shape.latent, *grid, device=_device(network))
+    return analyse_all(network, [rgb], side)
+
+
+def analyse_all(network: CodecNetwork, pictures: Sequence[np.ndarray], side: int = SIDE) -> Tensor:
+    """`analyse` for B pictures with one number of cells down and across, together -> [B, M, h, w]."""
+    grid = [-(-size // CELL) for size in pictures[0].shape[:2]]
+    features = torch.zeros(len(pictures), network.shape.latent, *grid, device=_device(network))
     for inner, outer, crop in track("analysis", tiles(np.ones(grid, bool), reach(network.analysis), side)):
-        pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
-        features[..., *inner] = network.analysis(pad_to_cells(pixels.float() / 255 - 0.5))[..., *crop]
+        area = times(outer, CELL)
+        pixels = [torch.tensor(rgb[area], device=features.device).permute(2, 0, 1)[None] for rgb in pictures]
+        pixels = torch.cat([pad_to_cells(part.float() / 255 - 0.5) for part in pixels])
+        features[..., *inner] = network.analysis(pixels)[..., *crop]
     return features
 
 
@@ -44,16 +51,19 @@ def encode_cells(
     hyper_prior: HyperPrior,
     table_index: TableIndex,
     side: int = SIDE,
+    z: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integers of one layer.
 
     features: float [1, M, h, w]; cells: bool [h, w], the layer's; quality: 1..100; table_index: z int32 [Z, h4, w4]
     -> uint8 [M, 4*h4, 4*w4], that of each residual. What has index 0 is not coded: z is the prior's offset there, the
-    residual 0. Returns z int32 [Z, h4, w4] and the residual int32 [M, h, w], both 0 where the layer has no position.
+    residual 0. z: a hyper-latent to use, int32 [Z, h4, w4], instead of the layer's own. Returns z int32 [Z, h4, w4] and
+    the residual int32 [M, h, w], both 0 where the layer has no position.
     """
     layer = _layer(network, cells, quality)
     index, offset = (rows[quality - 1][:, None, None] for rows in (hyper_prior.index, hyper_prior.offset))
-    z = np.where(index > 0, _hyper_latent(network, features, layer, side), offset) * hyper_cells(cells)
+    if z is None:
+        z = np.where(index > 0, _hyper_latent(network, features, layer, side), offset) * hyper_cells(cells)
     height, width = cells.shape
     skipped = torch.from_numpy(table_index(z)[None, :, :height, :width] == 0).to(features.device)
     symbols = torch.zeros(features.shape, dtype=torch.int32, device=features.device)
@@ -86,14 +96,22 @@ def synthesise(
     network: CodecNetwork, features: Tensor, conditions: Tensor, height: int, width: int, side: int = SIDE
 ) -> np.ndarray:
     """Features and conditions of all cells -> rgb uint8 [H, W, 3]."""
-    rgb = np.empty((height, width, 3), np.uint8)
+    return synthesise_all(network, features, conditions, [(height, width)], side)[0]
+
+
+def synthesise_all(
+    network: CodecNetwork, features: Tensor, conditions: Tensor, sizes: Sequence[tuple[int, int]], side: int = SIDE
+) -> list[np.ndarray]:
+    """`synthesise` for B pictures together. sizes: the height and width of each."""
+    pictures = [np.empty((*size, 3), np.uint8) for size in sizes]
     everywhere = np.ones(features.shape[-2:], bool)
     for inner, outer, crop in track("synthesis", tiles(everywhere, reach(network.synthesis), side)):
-        pixels = network.synthesis(features[..., *outer], conditions[..., *outer])[0, :, *times(crop, CELL)]
-        part = rgb[times(inner, CELL)]  # ends with the picture, the pixels with a whole cell
-        pixels = pixels[:, : part.shape[0], : part.shape[1]].float() + 0.5
-        part[:] = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return rgb
+        pixels = network.synthesis(features[..., *outer], conditions[..., *outer])[..., *times(crop, CELL)]
+        pixels = ((pixels.float() + 0.5) * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        for rgb, tile in zip(pictures, pixels, strict=True):
+            part = rgb[times(inner, CELL)]  # ends with the picture, the pixels with a whole cell
+            part[:] = tile[: part.shape[0], : part.shape[1]]
+    return pictures
 
 
 class _Layer(NamedTuple):
