@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-speed train lint clean
+.PHONY: help setup demo test fuzz exactness bench bench-speed train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,13 @@ demo: $(READY) ## code, decode and extract a photograph; writes demo/
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py $(ARGS)
+
+exactness: $(READY) ## hashes of what this machine reads out of the golden files, to compare with another's
+	OBIC_WEIGHTS=tests/golden/v1 $(BIN)/python -m obic.bench.exactness tests/golden/v1/*.obic $(ARGS)
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
