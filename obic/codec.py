@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from obic.constants import MAX_QUALITY, MIN_QUALITY, OBJECT_COVERAGE, PART_PIXEL_MASK
-from obic.container import Container, mux, open_container
+from obic.container import Container, Limits, mux, open_container
 from obic.entropy.layer import decode_layer, encode_layer
 from obic.errors import FormatError, ObicError, UnsupportedError, UsageError
 from obic.masks import (
@@ -169,7 +169,7 @@ class PictureEncoder:
     def verify(self, data: bytes) -> None:
         """Raises ObicError unless a file that `encode` gave decodes to the integers coded. Makes no pixels."""
         try:
-            container = open_container(data)
+            container = open_container(data, Limits(max_pixels=self._height * self._width))
             labels = _label_map(container, self._model)
             right = np.array_equal(labels, self._cells)
             for entry in container.header.layers:

@@ -11,11 +11,12 @@ from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
-from obic.container import read_file
+from obic.container import Limits, read_file
+from obic.container.header import over_pixels
 from obic.errors import FormatError, LimitError, UsageError
 from obic.metadata import DAMAGED_EXIF, EXIF_PREFIX, Metadata, metadata_of_picture
 
-MAX_PIXELS = 1 << 27  # of a picture read: 134 million, 400 MB as RGB; Pillow itself refuses from 179 million on
+MAX_PIXELS = Limits().max_pixels  # of a picture read: 134 million, 400 MB as RGB
 VOID = 255  # in a mask with VOC classes: pixels that belong to none
 VOC_CLASSES = range(1, 21)
 ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
@@ -141,7 +142,7 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
 
     Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
-    image = _load(source, MAX_PIXELS, [])
+    image = _load(source, max(MAX_PIXELS, height * width), [])
     if image.size != (width, height):
         raise UsageError(f"the mask is {image.width}x{image.height} but the picture is {width}x{height}")
     values = _grey_values(image)
@@ -169,11 +170,13 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
         return source
     data = source if isinstance(source, bytes) else read_file(source)
     try:
+    if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit, half of what it refuses: it must not be in the way
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels // 2 + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, for which max_pixels stands, and of odd metadata
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > max_pixels:
-                raise LimitError(f"{image.width}x{image.height} is over the limit of {max_pixels:,} pixels")
+                raise LimitError(over_pixels(image.width, image.height, max_pixels))
             frames = getattr(image, "n_frames", 1)
             image.load()
     except LimitError:

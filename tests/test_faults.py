@@ -105,10 +105,10 @@ def test_a_folder_that_nobody_can_write(large):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize(("commands", "code"), [("extract large.obic --layer 1 -o -", 1), ("info large.obic --json", 0)])
-def test_a_reader_that_wants_no_more(large, commands, code, unbuffered):
+@pytest.mark.parametrize(("command", "code"), [("extract large.obic --layer 1 -o -", 1), ("info large.obic --json", 0)])
+def test_a_reader_that_wants_no_more(large, command, code, unbuffered):
     """What fits into the pipe before the reader goes is no failure; what does not is one, without a word."""
-    line = f'"$0" -m obic {commands} | head -c 100 | wc -c; exit ${{PIPESTATUS[0]}}'
+    line = f'"$0" -m obic {command} | head -c 100 | wc -c; exit ${{PIPESTATUS[0]}}'
     options = {"env": {**os.environ, "PYTHONUNBUFFERED": unbuffered}, "cwd": large.parent, "timeout": 60}
     done = subprocess.run(["bash", "-c", line, sys.executable], capture_output=True, **options)
     assert (done.stdout.strip(), done.stderr, done.returncode) == (b"100", b"", code)

@@ -1,21 +1,19 @@
 """bitstream_spec.md says what the code does: dumps, tables, constants, errors, section numbers."""
 
-import json
 import re
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import pytest
 
 import oracle
-from obic import constants, errors
-from obic.container import Limits, mux, open_container
+from obic import constants
+from obic.container import Limits, mux
 from obic.container.header import checksum
-from obic.entropy import HyperPrior, ScaleMap, Tables, decode_layer, encode_layer, gaussian_tables
-from obic.entropy.coder import Encoder, model, uniform
+from obic.entropy import HyperPrior, ScaleMap, Tables, decode_layer
+from obic.entropy.coder import Encoder, uniform
 from obic.entropy.mask_contexts import ONE_IN_256
-from obic.masks import decode_label_map, decode_pixel_mask, encode_label_map
+from obic.masks import decode_pixel_mask, encode_label_map
 
 ROOT = Path(__file__).parents[1]
 SPEC = (ROOT / "bitstream_spec.md").read_text()
@@ -105,101 +103,6 @@ def test_sections_that_are_cited_exist():
         re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", SPEC, re.M)
     }
     assert set(re.findall(r"\]\(#([^)]*)\)", SPEC)) <= anchors
-
-
-# One file for each row of the error table.
-
-GOOD = [1, 80, 64, 7, encode_label_map(np.eye(4, 5, dtype=np.uint8), 2), 50, 1, 30, None]
-
-
-def file(fields, behind=b""):
-    body = msgpack.packb(fields) if isinstance(fields, list) else fields
-    covered = constants.SIGNATURE + msgpack.packb(len(body)) + body
-    return covered + checksum(covered) + behind
-
-
-WHOLE = file(GOOD, b"\xa0" + checksum(b"\xa0"))
-ONES = np.ones((100, 1), int)
-MODEL = (ScaleMap(np.zeros((16, 1), int), ONES, 0), HyperPrior(ONES, 0 * ONES), gaussian_tables())
-
-
-def read(data, limits=None):
-    container = open_container(data, limits or Limits())
-    container.read_layer(1)
-    container.check_end()
-
-
-def read_symbols(data):
-    decode_layer(data, np.ones((1, 1), bool), 50, *MODEL)
-
-
-ZEROS = encode_layer(np.zeros((1, 1, 1), int), np.zeros((1, 1, 1), int), np.ones((1, 1), bool), 50, *MODEL)
-
-
-def long_escape():
-    encoder = Encoder()
-    encoder.encode(np.array([constants.ESCAPE + constants.MAX_SYMBOL]), model(MODEL[2].counts[1]))
-    encoder.encode(np.array([constants.MAX_ESCAPE_BITS + 1]), uniform(constants.ESCAPE_LENGTHS))
-    return encoder.finish()
-
-
-def load_unknown_model(folder, monkeypatch):
-    from obic.weights import load_codec
-
-    (folder / "manifest.json").write_text(
-        json.dumps({"default_codec": "00000001", "codecs": [{"fingerprint": "00000001"}]})
-    )
-    monkeypatch.setenv("OBIC_WEIGHTS", str(folder))
-    load_codec(0x00000002)
-
-
-CONDITIONS = {
-    "signature": [lambda: read(b"\x89PNG\r\n\x1a\n" + WHOLE)],
-    "header-cut": [lambda n=n: read(WHOLE[:n]) for n in range(len(WHOLE) - 3)],
-    "length-form": [lambda: read(WHOLE[:6] + b"\xcc" + WHOLE[6:]), lambda: read(WHOLE[:6] + b"\xc0" + WHOLE[7:])],
-    "header-sum": [lambda: read(WHOLE[:10] + b"\0" + WHOLE[11:])],
-    "version": [lambda: read(file([2, *GOOD[1:]])), lambda: read(file([0]))],
-    "header-form": [lambda: read(file(msgpack.packb(GOOD) + b"\0")), lambda: read(file(b"\xc1"))],
-    "field": [lambda: read(file([1, 0, *GOOD[2:]])), lambda: read(file(GOOD[:-1])), lambda: read(file([None]))],
-    "mask-presence": [lambda: read(file(GOOD[:7])), lambda: read(file([*GOOD[:4], None, *GOOD[5:]]))],
-    "parts": [lambda: read(file([*GOOD, [3, 1, 2, 1]])), lambda: read(file([*GOOD, [1, b"same\nsame"]]))],
-    "critical": [lambda: read(file([*GOOD, [64, 1]]))],
-    "limit": [lambda: read(WHOLE, Limits(max_pixels=5119)), lambda: read(WHOLE, Limits(max_layers=1))],
-    "label-map": [lambda: decode_label_map(GOOD[4] + b"\1", 4, 5, 2), lambda: decode_label_map(b"\xff" * 9, 4, 5, 2)],
-    "pixel-mask": [
-        lambda: decode_pixel_mask(b"\0\1\2\3", np.ones((1, 1), np.uint8), 16, 16),
-        lambda: decode_pixel_mask(b"\1", np.ones((1, 1), np.uint8), 16, 16),
-        lambda: decode_pixel_mask(b"", np.ones((1, 1), np.uint8), 16, 16),
-    ],
-    "layer-cut": [lambda n=n: read(WHOLE[:-n]) for n in (1, 2, 3)],
-    "layer-sum": [lambda: read(WHOLE[:-1] + b"?"), lambda: read(WHOLE[:-3] + b"?" + WHOLE[-2:])],
-    "symbols": [
-        lambda: read_symbols(b"\xff" * 9),
-        lambda: read_symbols(ZEROS + b"\0"),
-        lambda: read_symbols(long_escape()),
-    ],
-    "trailing": [lambda: read(WHOLE + b"\0")],
-}
-
-
-def test_the_whole_file_is_good():
-    read(WHOLE)
-    read_symbols(ZEROS)
-
-
-@pytest.mark.parametrize("row", table("11 Errors"), ids=lambda row: row[0])
-def test_errors(row, tmp_path, monkeypatch):
-    name, _, error, scope = row
-    ways = [lambda: load_unknown_model(tmp_path, monkeypatch)] if name == "model" else CONDITIONS[name]
-    for way in ways:
-        with pytest.raises(errors.ObicError) as caught:
-            way()
-        assert type(caught.value) is getattr(errors, error)
-    assert scope.split(",")[0] in ("file", "layer", "none")
-
-
-def test_every_condition_is_in_the_table():
-    assert {row[0] for row in table("11 Errors")} == {*CONDITIONS, "model"}
 
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*/*.obic"))

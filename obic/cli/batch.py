@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import click
 
-from obic.cli.common import STREAM, Output, derived_name, local_name, open_source, print_text, say, tell_error
+from obic.cli.common import STREAM, Output, derived_name, local_name, open_source, print_text, say, settings, tell_error
 from obic.container import Container, RemoteSource, files_below, is_address, open_container
 from obic.errors import ObicError, UsageError
 from obic.progress import told_to
@@ -62,6 +62,7 @@ class Batch:
         self.output = output
         self.output_dir = output_dir
         self.overwrite = overwrite
+        self.settings = settings()
         self._workers = workers
         self._taken = {_same(item.path) for item in self.inputs}
         self._claims: dict[str, str] = {}
@@ -97,7 +98,7 @@ class Batch:
 
     def _run_all(self, work: Callable[["Job"], Report], as_json: bool) -> list[str]:
         """Returns the inputs that failed."""
-        debug = click.get_current_context().obj.debug
+        debug = self.settings.debug
         failed = []
         for item, outcome in self._outcomes(work):
             try:
@@ -159,6 +160,7 @@ class Job:
     def __init__(self, batch: Batch, item: Input):
         self.source = item.path
         self.alone = batch.alone
+        self.settings = batch.settings
         self._item = item
         self._batch = batch
         self._remote: RemoteSource | None = None
@@ -187,7 +189,7 @@ class Job:
         verbose: when the job is done, tell how much was read of an address.
         """
         source = open_source(self.source)
-        container = open_container(source)
+        container = open_container(source, self.settings.limits)
         if isinstance(source, RemoteSource):
             if source.whole:
                 self.say("note: the server knows no ranges; it sent the whole file")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import click
 
-from obic.container import ByteSource, as_source, is_address, read_file
+from obic.container import ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
 
 STREAM = "-"
@@ -20,9 +20,21 @@ STREAM = "-"
 
 @dataclass
 class Settings:
-    """What `main` has to know about a command line when it fails."""
+    """What holds for a command line as a whole: how its failure is told, and what it accepts."""
 
     debug: bool = False
+    max_pixels: int = Limits().max_pixels
+
+    @property
+    def limits(self) -> Limits:
+        """Of `.obic` files."""
+        return Limits(max_pixels=self.max_pixels)
+
+
+def settings() -> Settings:
+    """Of the command line at work, in the thread that it began in; elsewhere what holds without options."""
+    context = click.get_current_context(silent=True)
+    return context.obj if context else Settings()
 
 
 def say(message: str) -> None:
@@ -161,8 +173,8 @@ def tell_metadata(tell: Callable[[str], None], metadata: dict[int, bytes], forma
         tell(f"note: {format} is written without {describe(left_out)}")
 
 
-def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    ctx.find_object(Settings).debug = value
+def _remember(ctx: click.Context, param: click.Parameter, value: bool | int) -> None:
+    setattr(ctx.find_object(Settings), param.name, value)
 
 
 input_argument = click.argument("source", metavar="IN", type=click.Path())
@@ -190,9 +202,18 @@ device_option = click.option(
     show_default=True,
     help="Where the networks run; auto takes a GPU if there is one.",
 )
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=Limits().max_pixels,
+    metavar="N",
+    expose_value=False,
+    callback=_remember,
+    help="Refuse larger pictures, before any memory is taken for them (default: 134 million).",
+)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell how long each stage took, and more.")
 debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show the trace of an error."
+    "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the trace of an error."
 )
 background_color_option = click.option(
     "--background-color",
@@ -204,10 +225,10 @@ background_color_option = click.option(
 
 
 def obic_command(*options: Callable, epilog: str, argument: Callable = inputs_argument) -> Callable:
-    """A click command with its inputs, the given options and --debug. The examples keep their line breaks."""
+    """A click command with its inputs, its own options and those of all. The examples keep their line breaks."""
 
     def decorate(function: Callable) -> click.Command:
-        for option in reversed((argument, *options, debug_option)):
+        for option in reversed((argument, *options, max_pixels_option, debug_option)):
             function = option(function)
         examples = "\b\nExamples:\n" + "\n".join("  " + line for line in epilog.strip().splitlines())
         return click.command(epilog=examples, context_settings={"max_content_width": 100})(function)

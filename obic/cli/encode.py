@@ -159,8 +159,12 @@ def _encode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
     with stage("read"):
         from obic.images import read_picture
 
-        keep_profile = PART_ICC in chosen.recipe.metadata
-        picture = read_picture(read_input(job.source), background=chosen.background_color, keep_profile=keep_profile)
+        picture = read_picture(
+            read_input(job.source),
+            background=chosen.background_color,
+            max_pixels=job.settings.max_pixels,
+            keep_profile=PART_ICC in chosen.recipe.metadata,
+        )
         mask = _read_mask(job, chosen) if chosen.recipe.mask == "given" else None
     for note in picture.notes:
         job.say(f"note: {note}")
@@ -187,7 +191,7 @@ def _report(job: Job, data: bytes, chosen: Choices) -> dict | None:
     """The facts of what was written for --json; their text on standard error for -v."""
     from obic.container import open_container
 
-    facts = describe(open_container(data))
+    facts = describe(open_container(data, job.settings.limits))
     if chosen.verbose:
         for line in as_text(facts).splitlines():
             job.say(line)

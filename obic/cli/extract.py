@@ -136,7 +136,7 @@ def _pixels(
 
     format = picture_format(chosen.kind)
     if chosen.over:
-        backdrop = read_picture(read_input(chosen.over)).rgb
+        backdrop = read_picture(read_input(chosen.over), max_pixels=job.settings.max_pixels).rgb
     else:
         check_alpha(format)
     with stage("load"):

@@ -59,7 +59,8 @@ def _mask(job: Job, networks: Networks, ending: str, background_color: str, verb
     with stage("read"):
         from obic.images import read_picture, write_mask
 
-        picture = read_picture(read_input(job.source), background=background_color)
+        data, limit = read_input(job.source), job.settings.max_pixels
+        picture = read_picture(data, background=background_color, max_pixels=limit)
     with stage("load"):
         segment = networks.segmenter()
     with stage("segment"):

@@ -2,7 +2,7 @@
 
 import click
 
-from obic.cli.common import Output, obic_command, open_source, overwrite_option
+from obic.cli.common import Output, obic_command, open_source, overwrite_option, settings
 from obic.container import merge, open_container
 from obic.errors import UsageError
 
@@ -26,4 +26,4 @@ def command(sources: tuple[str, ...], output: str, overwrite: bool) -> None:
     if sources.count("-") > 1:
         raise UsageError("standard input can be only one of the files")
     outs = [Output(output, source=source, overwrite=overwrite) for source in sources]
-    outs[0].write(merge([open_container(open_source(source)) for source in sources]))
+    outs[0].write(merge([open_container(open_source(source), settings().limits) for source in sources]))

@@ -18,6 +18,7 @@ from obic.cli.common import (
     output_option,
     overwrite_option,
     read_input,
+    settings,
     verbose_option,
 )
 from obic.cli.info import describe
@@ -56,7 +57,7 @@ def command(
     stage = Stages(verbose)
     out = Output(output or derived_name(source, ".html"), source=source, overwrite=overwrite)
     with stage("open"):
-        container = open_container(open_source(source))
+        container = open_container(open_source(source), settings().limits)
     with stage("load"):
         model = Networks(device).codec(container.header.model)
     with stage("decode"):
@@ -93,7 +94,7 @@ def _original(path: str, container: Container) -> str:
     """The picture that was coded, as a data address. Raises UsageError if it has another size."""
     from obic.images import read_picture
 
-    rgb = read_picture(read_input(path)).rgb
+    rgb = read_picture(read_input(path), max_pixels=settings().max_pixels).rgb
     size, expected = rgb.shape[1::-1], (container.header.width, container.header.height)
     if size != expected:
         raise UsageError(f"{path} has {size[0]}x{size[1]} pixels, the coded picture {expected[0]}x{expected[1]}")

@@ -42,7 +42,7 @@ PART_TITLES = {PART_NAMES: "names", PART_ICC: "icc", PART_EXIF: "exif", PART_XMP
 class Limits:
     """What a reader accepts before it allocates anything. A larger file gives `LimitError`."""
 
-    max_pixels: int = 2**28
+    max_pixels: int = 2**27
     max_header_bytes: int = 2**20
     max_layers: int = MAX_LAYERS
     max_part_bytes: int = 2**24  # of one optional part
@@ -162,13 +162,18 @@ def parse_header(data: bytes, limits: Limits) -> Header:
         raise UnsupportedError(f"format version {fields[0]}; this build reads version {VERSION}: use a newer obic")
     header = _header_from_fields(fields)
     if header.width * header.height > limits.max_pixels:
-        raise LimitError(f"{header.width}x{header.height} is more than {limits.max_pixels} pixels")
+        raise LimitError(over_pixels(header.width, header.height, limits.max_pixels))
     if header.n_layers > limits.max_layers:
         raise LimitError(f"{header.n_layers} layers; the limit is {limits.max_layers}")
     for part in header.parts:
         if part.length > limits.max_part_bytes:
             raise LimitError(f"optional part {part.kind} has {part.length} bytes; the limit is {limits.max_part_bytes}")
     return header
+
+
+def over_pixels(width: int, height: int, limit: int) -> str:
+    """The message of a LimitError."""
+    return f"{width}x{height} is more than {limit:,} pixels; --max-pixels, or max_pixels in Python, raises the limit"
 
 
 def _header_from_fields(fields: list) -> Header:
