@@ -22,6 +22,7 @@ from obic.masks import (
     encode_pixel_mask,
     grid_labels,
     grid_size,
+    join_parts,
     spread_cells,
 )
 from obic.nn import inference
@@ -373,7 +374,8 @@ def _alpha(container: Container, labels: np.ndarray, indices: list[int]) -> np.n
     if data is None:
         return _cell_alpha(container, labels, indices)
     size = container.header.height, container.header.width
-    visible = decode_pixel_mask(data, labels, *size) & np.isin(spread_cells(labels, *size), indices)
+    owner = spread_cells(np.where(np.isin(labels, indices), labels, 0), *size)
+    visible = join_parts(decode_pixel_mask(data, labels, *size) & (owner > 0), owner)
     return np.where(visible, np.uint8(255), np.uint8(0))
 
 

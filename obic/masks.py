@@ -19,6 +19,7 @@ __all__ = [
     "encode_pixel_mask",
     "grid_labels",
     "grid_size",
+    "join_parts",
     "spread_cells",
 ]
 
@@ -66,6 +67,25 @@ def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) ->
         slope = _interpolate(tall[start : start + rows].T, width).T
         alpha[start : start + rows] = np.rint(255 * slope * slope * (3 - 2 * slope))
     return alpha
+
+
+def join_parts(part: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Several objects together: bool [H, W], what is part of one of them, without the seams between them.
+
+    part: bool [H, W], whether a pixel is part of the object that owns its cell; owner: uint8 [H, W], that object, 0
+    where it is none of them. What one object has in the cells of another is part of neither: it is taken to be what lies
+    in a row or column between parts of two objects, at most a cell long and not in a cell of the background.
+    """
+    joined = part.copy()
+    for axis in (0, 1):
+        known, owners, result = (np.moveaxis(plane, axis, 1) for plane in (part, owner, joined))
+        place = np.arange(known.shape[1])
+        before = np.maximum.accumulate(np.where(known, place, -1), axis=1)
+        after = np.minimum.accumulate(np.where(known, place, len(place))[:, ::-1], axis=1)[:, ::-1]
+        short = (before >= 0) & (after < len(place)) & (after - before <= CELL + 1) & (owners > 0)
+        sides = (np.take_along_axis(owners, side.clip(0, len(place) - 1), axis=1) for side in (before, after))
+        result |= short & np.not_equal(*sides)
+    return joined
 
 
 def _interpolate(rows: np.ndarray, n_pixels: int) -> np.ndarray:

@@ -9,7 +9,15 @@ import oracle
 from obic.entropy import mask_coder
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError, UsageError
-from obic.masks import alpha_from_cells, decode_label_map, encode_label_map, grid_labels, grid_size
+from obic.masks import (
+    alpha_from_cells,
+    decode_label_map,
+    encode_label_map,
+    grid_labels,
+    grid_size,
+    join_parts,
+    spread_cells,
+)
 
 
 def blobs(height, width, n_layers, seed=0):
@@ -181,3 +189,19 @@ def test_alpha_is_the_same_in_bands(monkeypatch):
     whole = alpha_from_cells(labels, 1, 75, 100)
     monkeypatch.setattr("obic.masks.BAND_PIXELS", 700)
     assert np.array_equal(alpha_from_cells(labels, 1, 75, 100), whole)
+
+
+def test_objects_that_touch_have_no_seam():
+    labels = np.zeros((96, 128), np.uint8)
+    labels[10:90, 20:70] = 1
+    labels[10:90, 70:110] = 2  # the border lies inside cells
+    labels[30:40, 69:72] = 0  # a hole in the border, three pixels wide, is taken for a part of an object
+    labels[60:70, 30:40] = 0  # one inside an object is not
+    owner = spread_cells(grid_labels(labels, 3, coverage=0), 96, 128)
+    part = (labels == owner) & (owner > 0)
+    assert ((labels > 0) & ~part).any(), "there is a seam"
+    expected = labels > 0
+    expected[30:40, 69:72] = True
+    assert np.array_equal(join_parts(part, owner), expected)
+    alone = np.where(owner == 1, owner, 0)
+    assert np.array_equal(join_parts(part & (alone > 0), alone), part & (alone > 0)), "one object is as it was"
