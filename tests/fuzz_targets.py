@@ -104,7 +104,8 @@ def command(choices: Choices) -> None:
     path, out = folder() / "x.obic", folder() / "out"
     path.write_bytes(changed_file(choices))
     line = choices.one_of(
-        ["decode IN -o OUT", "decode IN --damaged skip -o OUT", "extract IN --layer 1 -o OUT --format png",
+        ["decode IN -o OUT", "decode IN --damaged skip -o OUT", "decode IN --damaged skip -o OUT --format webp",
+         "decode IN -o OUT --format jpg", "decode IN -o OUT --format avif", "extract IN --layer 1 -o OUT --format png",
          "extract IN --layer 1 -o OUT.obic", "merge IN IN -o OUT", "verify IN", "info IN --json"]
     )  # fmt: skip
     arguments = [word.replace("IN", str(path)).replace("OUT", str(out)) for word in line.split()]

@@ -173,16 +173,16 @@ def test_a_signal_while_coding(photo, number, code, err, several):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_time(photo, number):
-    """From start to end of the command, in forty steps: whole or nothing, and no exit code but the two."""
+    """From start to end of the command, in twelve steps: whole or nothing, and no exit code but the two."""
     out, line = photo.with_name("photo.obic"), [*OBIC, "encode", photo.name, "--mask", "none"]
     options = {"cwd": photo.parent, "env": {**os.environ, "OBIC_WEIGHTS": str(GOLDEN)}, "stderr": subprocess.DEVNULL}
     start = time.monotonic()
     subprocess.run(line, check=True, **options)
     duration, whole = time.monotonic() - start, out.read_bytes()
-    for step in range(1, 41):
+    for step in range(1, 13):
         out.unlink(missing_ok=True)
         coding = subprocess.Popen(line, **options)
-        time.sleep(duration * step / 36)
+        time.sleep(duration * step / 11)
         coding.send_signal(number)
         assert coding.wait(300) in (0, 128 + number, -number)  # the last: before Python has begun to listen
         assert not out.exists() or out.read_bytes() == whole
