@@ -73,8 +73,8 @@ def join_parts(part: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """Several objects together: bool [H, W], what is part of one of them, without the seams between them.
 
     part: bool [H, W], whether a pixel is part of the object that owns its cell; owner: uint8 [H, W], that object, 0
-    where it is none of them. What one object has in the cells of another is part of neither: it is taken to be what lies
-    in a row or column between parts of two objects, at most a cell long and not in a cell of the background.
+    where it is none of them. What one object has in the cells of another is part of neither: it is taken to be what
+    lies in a row or column between parts of two objects, at most a cell long and not in a cell of the background.
     """
     joined = part.copy()
     for axis in (0, 1):

@@ -1,18 +1,28 @@
-"""Room 5. Whole folders of pictures coded on a cluster, with Ray Data: one copy of the networks in each worker.
+"""Room 5. Whole folders coded or decoded on a cluster, with Ray Data: one copy of the networks in each worker.
 
 Ray is optional: `pip install 'obic[ray]'`. It starts on this machine, or joins the cluster that RAY_ADDRESS names,
 where obic has to be installed too.
 """
 
-import os
-from typing import TypedDict
+from __future__ import annotations
 
-from obic.cli.batch import PICTURE_SUFFIXES
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
+
+from obic.cli.batch import OBIC_SUFFIXES, PICTURE_SUFFIXES
+from obic.container import files_below, open_container
 from obic.errors import ObicError, UsageError
 
+if TYPE_CHECKING:
+    from obic.api import Codec
 
-class Coded(TypedDict):
-    """What became of one picture. `error` is empty where `output` was written; there `bytes` is its size."""
+BLOCKS = 32  # of file names a worker: small enough that none waits long for another at the end
+
+
+class Outcome(TypedDict):
+    """What became of one file. `error` is empty where `output` was written; there `bytes` is its size."""
 
     input: str
     output: str
@@ -20,58 +30,95 @@ class Coded(TypedDict):
     error: str
 
 
-def encode_folder(source: str, target: str, *, workers: int = 2, device: str = "auto", **options) -> list[Coded]:
+def encode_folder(source: str, target: str, *, workers: int = 2, device: str = "auto", **options) -> list[Outcome]:
     """Codes every picture below one folder into another, in the same arrangement; each is one `.obic` file there.
 
     source, target: folders, here or at an address that fsspec knows (s3://..., with `obic[remote]`); every worker has
     to see them. workers: processes, each with one CPU ("cpu", "auto") or one GPU ("cuda") of the cluster. options:
     those of `obic.Codec.encode`.
 
-    Returns one entry for each picture, by name; a picture that fails does not stop the others. Raises UsageError if
-    there is none, ObicError if Ray is not installed.
+    Returns one entry for each picture, by name; a picture that fails does not stop the others, and neither does one
+    whose output another one has already. Raises UsageError if there is no picture, OSError as the folder does,
+    ObicError if Ray is not installed.
     """
+    return _convert_all(source, target, PICTURE_SUFFIXES, ".obic", partial(_encode, options), workers, device)
+
+
+def decode_folder(
+    source: str, target: str, *, workers: int = 2, device: str = "auto", format: str = "png", damaged: str = "error"
+) -> list[Outcome]:
+    """Decodes every `.obic` file below one folder into another: as `encode_folder`, the other way.
+
+    format, damaged: as `obic decode` has them. Raises UsageError for an unknown format too.
+    """
+    from obic.images import picture_format
+
+    ending = "." + format.lower().lstrip(".")
+    work = partial(_decode, picture_format(format), damaged)
+    return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, device)
+
+
+def _encode(options: dict, codec: Codec, data: bytes) -> bytes:
+    return codec.encode(data, **options)
+
+
+def _decode(format: str, damaged: str, codec: Codec, data: bytes) -> bytes:
+    import numpy as np
+
+    from obic.images import write_picture
+    from obic.metadata import metadata_of_file
+
+    container = open_container(data)
+    pixels = np.asarray(codec.decode(container, damaged=damaged))
+    return write_picture(pixels, format, metadata_of_file(container, damaged=damaged)[0])
+
+
+def _convert_all(
+    source: str, target: str, suffixes: Sequence[str], ending: str, work: Callable, workers: int, device: str
+) -> list[Outcome]:
+    """Ray's part: every file below `source` with one of the suffixes through `work`, on actors with networks."""
     try:
-        import fsspec
         import ray
     except ImportError as error:
         raise ObicError(f"a cluster needs more than is installed ({error}): pip install 'obic[ray]'") from error
 
-    files, folder = fsspec.core.url_to_fs(source)
-    names = sorted(os.path.relpath(path, folder).replace(os.sep, "/") for path in files.find(folder))
-    names = [name for name in names if name.lower().endswith(PICTURE_SUFFIXES)]
+    names = [name for name in files_below(source) if name.lower().endswith(tuple(suffixes))]
     if not names:
-        raise UsageError(f"no file in {source} ends in {', '.join(PICTURE_SUFFIXES)}")
-    pictures = ray.data.from_items([{"name": name} for name in names], override_num_blocks=len(names))
-    coded = pictures.map(
+        raise UsageError(f"no file in {source} ends in {', '.join(suffixes)}")
+    first = {os.path.splitext(name)[0]: name for name in reversed(names)}  # of those with one output
+    rows = [{"name": name, "first": first[os.path.splitext(name)[0]]} for name in names]
+    files = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
+    done = files.map(
         _Worker,
-        fn_constructor_args=(source, target, device, options),
+        fn_constructor_args=(source, target, device, work, ending),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=1 if device == "cuda" else None,
     )
-    return sorted(coded.take_all(), key=lambda entry: entry["input"])
+    return sorted(done.take_all(), key=lambda entry: entry["input"])
 
 
 class _Worker:
     """One process of the cluster, with its networks."""
 
-    def __init__(self, source: str, target: str, device: str, options: dict):
+    def __init__(self, source: str, target: str, device: str, work: Callable[[Codec, bytes], bytes], ending: str):
         import fsspec
 
         from obic.api import Codec
 
-        self._codec = Codec(device)
-        self._options = options
+        self._codec, self._work, self._ending = Codec(device), work, ending
         self._source, self._from = fsspec.core.url_to_fs(source)
         self._target, self._to = fsspec.core.url_to_fs(target)
 
-    def __call__(self, row: dict) -> Coded:
+    def __call__(self, row: dict) -> Outcome:
         name = row["name"]
-        output = f"{self._to}/{os.path.splitext(name)[0]}.obic"
+        output = f"{self._to.rstrip('/')}/{os.path.splitext(name)[0]}{self._ending}"
         try:
-            data = self._codec.encode(self._source.cat_file(f"{self._from}/{name}"), **self._options)
+            if row["first"] != name:
+                raise UsageError(f"{output} is the output for {row['first']} already")
+            data = self._work(self._codec, self._source.cat_file(f"{self._from.rstrip('/')}/{name}"))
             self._target.makedirs(os.path.dirname(output), exist_ok=True)
             with self._target.transaction, self._target.open(output, "wb") as file:  # it appears whole or not at all
                 file.write(data)
-        except Exception as error:  # of any kind: the other pictures are to be coded
-            return Coded(input=name, output=output, bytes=0, error=f"{type(error).__name__}: {error}")
-        return Coded(input=name, output=output, bytes=len(data), error="")
+        except Exception as error:  # of any kind: the other files are to be done
+            return Outcome(input=name, output=output, bytes=0, error=f"{type(error).__name__}: {error}")
+        return Outcome(input=name, output=output, bytes=len(data), error="")
