@@ -58,14 +58,16 @@ def nearest(goal: float, qualities: range, size: Callable[[int], int]) -> int:
     def distance(quality: int) -> float:
         return abs(math.log(size(quality) / goal))
 
-    below, reach = qualities[0], 4
+    below, above, step = qualities[0], qualities[0], 4
     if size(below) >= goal:
         return below
-    above = below
     while size(above) < goal:
+        if above > below:  # on by as much as the sizes have risen so far
+            rise = math.log(size(above) / size(below)) / (above - below)
+            step = math.ceil(min(distance(above) / max(rise, 1e-6), 4 * step))
         if distance(above) < TOLERANCE or above == qualities[-1]:
             return above
-        below, above, reach = above, min(above + reach, qualities[-1]), 2 * reach
+        below, above = above, min(above + step, qualities[-1])
     while above - below > 1 and min(distance(below), distance(above)) > TOLERANCE:
         share = distance(below) / (distance(below) + distance(above))
         middle = min(max(below + round(share * (above - below)), below + 1), above - 1)

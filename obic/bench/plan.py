@@ -14,7 +14,7 @@ from obic.rate import OBJECT_BOOST
 
 KODAK, VOC, CROPS = "Kodak", "VOC 2012 val", "VOC 2012 val, 320x320"
 RATES = (0.03, 0.05, 0.0648, 0.10, 0.15, 0.25)  # bits a pixel
-BOOSTS = tuple(sorted({-12, 0, 6, 12, 18, 24, 36, OBJECT_BOOST}))
+BOOSTS = tuple(sorted({-12, 0, 6, 12, 24, 36, OBJECT_BOOST}))
 BOOST_RATE = 0.10
 VOC_EVERY = 2  # pictures at the native size: every second one, or the whole would take twenty minutes more
 

@@ -19,8 +19,8 @@ SECTION = """{begin}
 
 ![A cat: the original, the picture from {example:,} bytes, the object from that file](docs/example.webp)
 
-`make bench` makes all of this and [`docs/results.md`](docs/results.md) from files; every byte of obic's counts. Each codec
-codes each picture at the rate; [n]: n pictures have no file as small as that. The 24 Kodak pictures:
+`make bench` makes all of this and [`docs/results.md`](docs/results.md) from files; every byte of obic's counts. Each
+codec codes each picture at the rate; [n]: n pictures have no file as small as that. The 24 Kodak pictures:
 
 {kodak}
 

@@ -191,8 +191,8 @@ def boost(result: Mapping) -> str:
     parts = [
         f"Bits move between object and background at {BOOST_RATE:g} bpp; gains are over equal qualities, in dB of "
         f"MS-SSIM. The best boost is the largest at which the background loses no more than {MOST_LOST:g} dB: that is "
-        f"hardly to be seen, and the object gains the most. The default is {result['default_boost']}. Shift: how far the "
-        "mean colour of the background moves, in grey levels.",
+        "hardly to be seen, and the object gains the most. Shift: how far the mean colour of the background moves, in "
+        f"grey levels. The default boost is {result['default_boost']}.",
         "![PSNR of object and background for several boosts](boost.svg)",
     ]
     for name, lines in result["boost"].items():
