@@ -26,6 +26,7 @@ from obic.masks import (
     spread_cells,
 )
 from obic.nn import inference
+from obic.nn.refine import LayerLatent, refine
 from obic.rate import DEFAULT_QUALITY, layer_qualities
 from obic.weights import CodecModel, load_codec, segmenter_bytes
 
@@ -72,7 +73,7 @@ def load_model(device: str = "auto", fingerprint: int | None = None, encoder: bo
     Raises UsageError (no such device) or UnsupportedError (no such model).
     """
     model = load_codec(fingerprint, device=choose_device(device), encoder=encoder)
-    model.network.to(memory_format=torch.channels_last)  # 1x1 convolutions are then products of matrices as they lie
+    inference.prepare(model.network)
     return model
 
 
@@ -135,7 +136,8 @@ class PictureEncoder:
         features: torch.Tensor | None = None,
     ):
         self._height, self._width = _check_picture(rgb, labels, n_layers)
-        self._n_layers, self._model, self._names, self._parts = n_layers, model, names, dict(parts or {})
+        self._rgb, self._n_layers = rgb, n_layers
+        self._model, self._names, self._parts = model, names, dict(parts or {})
         self._cells = np.zeros(grid_size(*rgb.shape[:2]), np.uint8)
         if labels is not None:
             self._cells = grid_labels(labels, n_layers, coverage=0 if pixel_alpha else OBJECT_COVERAGE)
@@ -166,6 +168,22 @@ class PictureEncoder:
     def size(self, qualities: Sequence[int]) -> int:
         """Bytes of that file."""
         return len(self.encode(qualities))
+
+    @torch.no_grad()
+    def refine(self, qualities: Sequence[int], steps: int) -> None:
+        """Improves the latent for these qualities by so many steps (`obic.nn.refine`): smaller files, or better ones.
+
+        Files of other qualities change too, and gain little.
+        """
+        layers = []
+        for label, quality in enumerate(qualities):
+            cells = self._cells == label
+            if cells.any():
+                z, _ = _integers(self._features, cells, quality, self._model)
+                index = self._model.scale_map.index(z, quality)[:, : cells.shape[0], : cells.shape[1]]
+                layers.append(LayerLatent(cells, quality, z, index))
+        self._features = refine(self._model.network, self._rgb, self._features.clone(), layers, steps)
+        self._streams.clear()
 
     def verify(self, data: bytes) -> None:
         """Raises ObicError unless a file that `encode` gave decodes to the integers coded. Makes no pixels."""
@@ -213,18 +231,19 @@ def _check_picture(rgb: np.ndarray, labels: np.ndarray | None, n_layers: int) ->
 
 
 @torch.inference_mode()
+def _integers(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel):
+    """The hyper-latent and the residual of a layer, from `inference.encode_cells`."""
+    return inference.encode_cells(
+        model.network, features, cells, quality, model.hyper_prior, lambda z: model.scale_map.index(z, quality)
+    )
+
+
+@torch.inference_mode()
 def _encode_layer(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel) -> tuple[bytes, bytes]:
     """The sub-stream of a layer, and the hash of its integers."""
     if not cells.any():
         return b"", _hash()
-    z, residual = inference.encode_cells(
-        model.network,
-        features,
-        cells,
-        quality,
-        model.hyper_prior,
-        lambda z: model.scale_map.index(z, quality),
-    )
+    z, residual = _integers(features, cells, quality, model)
     stream = encode_layer(z, residual, cells, quality, model.scale_map, model.hyper_prior, model.tables)
     return stream, _hash(z, residual)
 

@@ -1,5 +1,7 @@
 """Large pictures in tiles: nothing differs from the whole, and the networks are given what they see and no more."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,16 @@ def test_tiles_give_what_the_whole_gives(tiny_encoder, height, width):
             difference = np.abs(np.asarray(a, float) - np.asarray(b, float))
             assert difference.max() <= (1e-4 if a.dtype == torch.float32 else 1)  # a value at .5 may round otherwise
             assert (difference > 1e-4).mean() <= 1e-3
+
+
+def test_a_prepared_network_computes_the_same(tiny_encoder):
+    prepared = deepcopy(tiny_encoder)
+    inference.prepare(prepared.network)
+    assert prepared.network.synthesis.layers[0].dilation == (2, 2)
+    rgb, cells = picture(90, 120), np.ones((6, 8), bool)
+    for a, b in zip(coded(tiny_encoder, rgb, cells, WHOLE), coded(prepared, rgb, cells, WHOLE), strict=True):
+        difference = np.abs(np.asarray(a, float) - np.asarray(b, float))
+        assert (difference > 1e-4).mean() <= 1e-3
 
 
 def test_the_surroundings_of_a_tile_are_needed(tiny_encoder, monkeypatch):
