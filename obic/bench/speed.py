@@ -173,14 +173,14 @@ def report(folder: Path, kodak: Path, sizes: Sequence[str], threads: int) -> str
             rate = Target("768x512 decoded, many at a time", "a second", per_second(measured[KODAK][2], model), 100)
             parts += [f"## GPU: {torch.cuda.get_device_name()}", target_table([rate]), stage_table(measured)]
     lines = [
-        [title, f"obic {side}", f"{process.seconds:.2f}", f"{process.peak_bytes / 1e9:.2f}"]
-        for (title, side), process in processes.items()
+        [title, f"obic {side}", f"{took.seconds:.2f}", f"{took.cpu_seconds:.2f}", f"{took.peak_bytes / 1e9:.2f}"]
+        for (title, side), took in processes.items()
     ]
     small = {title: rgb for title, rgb in pictures.items() if title != HUGE}
     others = ["", "picture", "bpp", "encode s", "decode s", "settings"]
     parts += [
         "## Whole processes: start, import, weights, picture files",
-        table(["", "", "seconds", "most memory, GB"], lines),
+        table(["", "", "seconds", "of all cores", "most memory, GB"], lines),
         "## Others on the same pictures, one run each",
         table(others, measure_rivals(small, n_bytes)),
         "## Published speeds of learned codecs, from other machines",

@@ -32,7 +32,8 @@ import os, subprocess, sys, time
 start = time.perf_counter()
 child = subprocess.Popen(sys.argv[1:])
 _, status, usage = os.wait4(child.pid, 0)
-print(time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+seconds, unit = time.perf_counter() - start, 1 if sys.platform == "darwin" else 1024
+print(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -40,9 +41,10 @@ Seconds = dict[str, float]  # by stage; "total" too
 
 
 class Process(NamedTuple):
-    """What a command took: seconds from its start to its end, and the most bytes it had in memory."""
+    """What a command took: seconds from its start to its end, those of all cores, and the most bytes in memory."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -127,5 +129,5 @@ def run_obic(*arguments: str | os.PathLike, threads: int, device: str) -> Proces
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command += ["--device", device]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    seconds, peak = done.stdout.split()
-    return Process(float(seconds), int(peak))
+    seconds, cpu_seconds, peak = done.stdout.split()
+    return Process(float(seconds), float(cpu_seconds), int(peak))
