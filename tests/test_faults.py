@@ -122,8 +122,9 @@ import os, signal, sys
 import {module} as place
 from obic.cli.main import main
 
-def hit(*arguments, original=place.{name}, **options):
-    os.kill(os.getpid(), {number:d})
+def hit(*arguments, original=place.{name}, signals=[{number:d}], **options):
+    if signals:
+        os.kill(os.getpid(), signals.pop())
     return original(*arguments, **options)
 
 place.{name} = hit
@@ -156,18 +157,23 @@ def test_a_signal_while_writing(large, number, code, err):
     assert out.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize(("number", "code", "err", "several"), [(*ENDS[0], True), (*ENDS[1], False)])
+@pytest.mark.parametrize(
+    ("number", "code", "err", "several"), [(*ENDS[0], ["-j", "2"]), (*ENDS[0], ["-j", "1"]), (*ENDS[1], [])]
+)
 def test_a_signal_while_coding(photo, number, code, err, several):
+    """Of several pictures at work at a time those are finished that were begun."""
     program = HIT.format(module="obic.codec", name="encode_layer", number=number)
     inputs = ["photo.png"]
     if several:
-        shutil.copy(photo, photo.with_name("other.png"))
-        inputs = ["photo.png", "other.png", "--output-dir", "out"]
+        inputs = [shutil.copy(photo, photo.with_name(f"{name}.png")) for name in "abcd"]
+        inputs += ["--output-dir", "out", *several]
     command = [sys.executable, "-c", program, "encode", *inputs, "--mask", "none"]
     environment = {**os.environ, "OBIC_WEIGHTS": str(GOLDEN)}
     done = subprocess.run(command, cwd=photo.parent, capture_output=True, timeout=300, env=environment)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (code, b"", err)
-    assert not [path for path in photo.parent.rglob("*") if path.is_file() and path.suffix != ".png"]
+    left = [path for path in photo.parent.rglob("*") if path.is_file() and path.suffix != ".png"]
+    assert all(check.error is None for path in left for check in open_container(path).verify())
+    assert len(left) <= (2 if "2" in several else 0)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from threading import Lock
 from typing import NamedTuple
@@ -100,16 +101,17 @@ class Batch:
         """Returns the inputs that failed."""
         debug = self.settings.debug
         failed = []
-        for item, outcome in self._outcomes(work):
-            try:
-                report = outcome()
-            except Exception as error:
-                failed.append(item.path)
-                with self._lock, self._bar:
-                    code, message = tell_error(error, debug, about=item.path)
-                report = {"error": message, "exit_code": code} if as_json else None
-            self._bar.done += 1
-            self.show({"input": item.path, **report} if isinstance(report, dict) else report)
+        with closing(self._outcomes(work)) as outcomes:
+            for item, outcome in outcomes:
+                try:
+                    report = outcome()
+                except Exception as error:
+                    failed.append(item.path)
+                    with self._lock, self._bar:
+                        code, message = tell_error(error, debug, about=item.path)
+                    report = {"error": message, "exit_code": code} if as_json else None
+                self._bar.done += 1
+                self.show({"input": item.path, **report} if isinstance(report, dict) else report)
         return failed
 
     def say(self, message: str) -> None:
