@@ -219,7 +219,8 @@ def test_a_sheet_of_pictures(tmp_path):
 def test_means_over_the_pictures_with_a_region():
     row = {"set": "s", "codec": "c", "target": 0.1, "bpp": 0.1, "bytes": 120, "payload": 100, "floor": True, "psnr": 20}
     other = {"bpp": 0.2, "bytes": 200, "payload": 200, "floor": False, "psnr": 30.0, "object_psnr": 10.0}
-    (point,) = curves([row, row | other])["s"]["c"]
-    assert point["pictures"] == 2 and point["floor"] == 1
-    assert point["psnr"] == 25 and point["object_psnr"] == 10
-    assert point["file_bpp"] == pytest.approx((0.12 + 0.2) / 2)
+    (point,) = curves([row, row | other, row])["s"]["c"]
+    assert point["target"] == 0.1, "exactly, which a mean would not be"
+    assert point["pictures"] == 3 and point["floor"] == 2
+    assert point["psnr"] == pytest.approx(70 / 3, abs=1e-6) and point["object_psnr"] == 10
+    assert point["file_bpp"] == pytest.approx((0.12 + 0.2 + 0.12) / 3)

@@ -29,18 +29,18 @@ def curves(rows: Iterable[Row]) -> dict[str, dict[str, Curve]]:
         groups[row["set"], row["codec"], row["target"]].append(row)
     result = defaultdict(lambda: defaultdict(list))
     for name, codec, target in sorted(groups):
-        result[name][codec].append(mean(groups[name, codec, target]))
+        result[name][codec].append({**_means(groups[name, codec, target]), "target": target})
     return {name: dict(codecs) for name, codecs in result.items()}
 
 
-def mean(rows: Sequence[Row]) -> Point:
+def _means(rows: Sequence[Row]) -> Point:
     numbers = defaultdict(list)
     for row in rows:
         for key, value in row.items():
             if isinstance(value, int | float):
                 numbers[key].append(float(value))
         numbers["file_bpp"].append(row["bpp"] * row["bytes"] / row["payload"])
-    point = {key: float(np.mean(values)) for key, values in numbers.items()}
+    point = {key: round(float(np.mean(values)), 6) for key, values in numbers.items()}
     return point | {"pictures": len(rows), "floor": sum(row["floor"] for row in rows)}
 
 

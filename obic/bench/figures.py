@@ -13,6 +13,7 @@ from obic.bench.coders import Coder
 from obic.bench.curves import Curve, scaled
 from obic.bench.measure import compare, nearest
 from obic.bench.pictures import TestPicture
+from obic.bench.plan import EQUAL
 from obic.bench.published import KODAK as PUBLISHED
 from obic.bench.results import FIELDS, present
 from obic.metrics import decibels
@@ -27,7 +28,7 @@ def plot_rates(of_set: Mapping[str, Curve], title: str, path: Path, published: b
     """The three figures over the rate, one line a codec; published points without a line."""
     figure, axes = _axes(len(FIELDS), (13, 5))
     for axis, field in zip(axes, FIELDS, strict=True):
-        for series in present(of_set):
+        for series in (each for each in present(of_set) if each.codec != EQUAL):  # hardly apart from one layer
             points = [(point[series.rate], scaled(point, field)) for point in of_set[series.codec]]
             own = series.codec.startswith("obic")
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, lw=2 if own else 1, label=series.title)
