@@ -74,6 +74,7 @@ class Codec:
         background_color: str = "white",
         metadata: str = "none",
         verify: bool = False,
+        effort: int = 0,
     ) -> bytes:
         """The `.obic` file of an image. The arguments are the options of `obic encode`.
 
@@ -81,7 +82,7 @@ class Codec:
         nothing fits it is the smallest file there is, with a warning, or with `strict` an ObicError.
         mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background, every other value an
         object. metadata: what to keep of the image's, as "exif,icc". verify: decode the file made, and raise ObicError
-        if that does not give the integers that were coded.
+        if that does not give the integers that were coded. effort: 0..3, how long to look for a better latent.
         Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
         """
         rate = Rate(
@@ -95,7 +96,7 @@ class Codec:
         )
         kinds = kinds_from_text(metadata)
         kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
-        recipe = Recipe(rate, kind, layers, alpha, kinds, verify)
+        recipe = Recipe(rate, kind, layers, alpha, kinds, verify, effort)
         if not isinstance(image, Analysed):
             image = Analysed(_picture(image, background_color, kinds))
         given = _source(mask) if kind == "given" else None

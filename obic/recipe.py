@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+from obic.constants import EFFORT_STEPS
 from obic.container import default_names
 from obic.errors import UsageError
 from obic.metadata import kept
@@ -38,7 +39,8 @@ class Recipe:
     mask: "auto" for what the segmenter sees, "none" for one layer, "given" for a mask that comes with each picture.
     layers: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
     mask's. alpha: the edge of objects, from the cells, or kept "pixel" by pixel. metadata: kinds of optional parts.
-    verify: decode the file made, and fail if that does not give the integers that were coded.
+    verify: decode the file made, and fail if that does not give the integers that were coded. effort: 0..3, how long to
+    look for a better latent (`obic.nn.refine`).
     """
 
     rate: Rate
@@ -47,8 +49,11 @@ class Recipe:
     alpha: Alpha = "grid"
     metadata: frozenset[int] = frozenset()
     verify: bool = False
+    effort: int = 0
 
     def __post_init__(self):
+        if self.effort not in range(len(EFFORT_STEPS)):
+            raise UsageError(f"there is no effort {self.effort!r}; choose 0 to {len(EFFORT_STEPS) - 1}")
         if self.alpha not in get_args(Alpha):
             raise UsageError(f"there is no alpha {self.alpha!r}; choose grid or pixel")
         if self.layers not in (None, *get_args(LayerKind)):
@@ -83,8 +88,9 @@ def encode(
     """The `.obic` file of a picture.
 
     mask: for the recipe's "given", a picture of the same size. features: as for `PictureEncoder`. stage: entered for
-    "load", "segment", "encode" and "verify". Raises UsageError or FormatError for the mask, LimitError for too much
-    metadata, ObicError where the rate is strict and no file is as small, or where the file made does not pass "verify".
+    "load", "segment", "encode" (in it "refine") and "verify". Raises UsageError or FormatError for the mask, LimitError
+    for too much metadata, ObicError where the rate is strict and no file is as small, or where the file made does not
+    pass "verify".
     """
     notes: list[str] = []
     with stage("load"):
@@ -113,7 +119,12 @@ def encode(
             features=features,
         )
         pixels = picture.rgb.size // 3
-        data = coder.encode(recipe.rate.qualities(len(names), pixels, coder.size))
+        qualities = recipe.rate.qualities(len(names), pixels, coder.size)
+        if recipe.effort:
+            with stage("refine"):
+                coder.refine(qualities, EFFORT_STEPS[recipe.effort])
+            qualities = recipe.rate.qualities(len(names), pixels, coder.size)
+        data = coder.encode(qualities)
     if recipe.verify:
         with stage("verify"):
             coder.verify(data)

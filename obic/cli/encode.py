@@ -21,7 +21,7 @@ from obic.cli.common import (
     verbose_option,
 )
 from obic.cli.info import as_text, describe
-from obic.constants import PART_ICC
+from obic.constants import EFFORT_STEPS, PART_ICC
 from obic.errors import UsageError
 from obic.metadata import describe as metadata_text
 from obic.metadata import kinds_from_text
@@ -108,6 +108,14 @@ class Size(click.ParamType):
         callback=lambda ctx, param, value: kinds_from_text(value),
         help="What to keep of what the picture brings along.",
     ),
+    click.option(
+        "--effort",
+        type=click.IntRange(0, len(EFFORT_STEPS) - 1),
+        default=0,
+        show_default=True,
+        metavar="0..3",
+        help="How long to look for a smaller, better file; 3 takes minutes.",
+    ),
     click.option("--verify", is_flag=True, help="Decode what was made, as far as it is exact, before it is written."),
     device_option,
     jobs_option,
@@ -143,7 +151,7 @@ def command(
     rate = Rate(**{field.name: choices.pop(field.name) for field in fields(Rate)})
     mask = choices["mask"]
     kind = mask if mask in ("auto", "none") else "given"
-    recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata", "verify")))
+    recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata", "verify", "effort")))
     networks, chosen = Networks(device, jobs), Choices(recipe, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 

@@ -1,0 +1,129 @@
+"""Room 3. A latent improved for its own picture, step by step along the gradient of eq. 4: what `--effort` spends.
+
+The analysis transform gives every picture a good latent in one go; this looks for a better one near it. Rounding is
+made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and Mandt 2020, "Improving
+inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from obic.constants import CELL
+from obic.nn.hyperprior import index_to_scale
+from obic.nn.inference import hyper_features
+from obic.nn.model import CodecNetwork, pad_to_cells, quality_to_level
+from obic.nn.rate_distortion import distortion, distortion_weight, gaussian_bits
+from obic.nn.tiles import Area, tiles, times
+from obic.progress import track
+
+SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
+MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
+STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
+DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
+MOMENTUM, POWER = 0.9, 0.99
+HOT, COLD = 0.5, 0.025  # temperatures of rounding at the first and the last step
+
+
+class LayerLatent(NamedTuple):
+    """What is fixed of a layer: cells bool [h, w], quality 1..100, z int32 [Z, h4, w4], index uint8 [M, h, w]."""
+
+    cells: np.ndarray
+    quality: int
+    z: np.ndarray
+    index: np.ndarray
+
+
+class _Rows(NamedTuple):
+    """The layers of a picture, or of a tile of it, one a row: [L, ..., h, w]; level: [L]."""
+
+    level: Tensor
+    cells: Tensor
+    conditions: Tensor
+    hyper: Tensor
+    index: Tensor
+
+    def of(self, area: Area) -> _Rows:
+        return _Rows(self.level, *(maps[..., *area] for maps in self[1:]))
+
+
+def refine(
+    network: CodecNetwork, rgb: np.ndarray, features: Tensor, layers: Sequence[LayerLatent], steps: int
+) -> Tensor:
+    """Better features [1, M, h, w] for these layers at these qualities, from those of the analysis transform.
+
+    rgb: uint8 [H, W, 3]. Gives the same every time. A step takes about four times as long as decoding.
+    """
+    quality = torch.tensor([float(each.quality) for each in layers], device=features.device)
+    rows, weight = _rows(network, layers, quality), distortion_weight(quality)
+    generator = torch.Generator(features.device).manual_seed(0)
+    refined = features.clone()
+    everywhere = np.ones(features.shape[-2:], bool)
+    wanted = tiles(everywhere, MARGIN, SIDE)
+    work = [(tile, step) for tile in wanted for step in range(steps)]
+    for (inner, outer, crop), step in track("refinement", work):
+        if step == 0:
+            part, start = rows.of(outer), refined[..., *outer].clone()
+            pixels = torch.tensor(rgb[times(outer, CELL)], device=start.device).permute(2, 0, 1)[None]
+            pixels = pad_to_cells(pixels.float() / 255)
+            change, momentum, power = (torch.zeros_like(start) for _ in range(3))
+        with torch.enable_grad():
+            change.requires_grad_()
+            temperature = HOT * (COLD / HOT) ** (step / steps)
+            loss = _loss(network, pixels, start, change, part, weight, temperature, generator)
+            (gradient,) = torch.autograd.grad(loss, change)
+        change = change.detach()
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+        power.lerp_(gradient.square(), 1 - POWER)
+        damping = DAMPING * gradient.square().mean().sqrt()
+        size = STEP_SIZE * (1 - 0.9 * step / steps) / (1 - MOMENTUM ** (step + 1))
+        change -= size * momentum / ((power / (1 - POWER ** (step + 1))).sqrt() + damping)
+        if step == steps - 1:
+            better = start + (change * part.cells / network.gain(part.level)).sum(0, keepdim=True)
+            refined[..., *inner] = better[..., *crop]
+    return refined
+
+
+def _rows(network: CodecNetwork, layers: Sequence[LayerLatent], quality: Tensor) -> _Rows:
+    level = quality_to_level(quality, network.shape.levels)
+    cells = torch.from_numpy(np.stack([each.cells for each in layers])[:, None]).to(quality.device).float()
+    hyper = [hyper_features(network, each.z, *each.cells.shape) for each in layers]
+    index = torch.from_numpy(np.stack([each.index for each in layers])).to(quality.device)
+    return _Rows(level, cells, network.conditions(cells, level), torch.cat(hyper), index)
+
+
+def _loss(
+    network: CodecNetwork, pixels: Tensor, start: Tensor, change: Tensor, rows: _Rows, weight: Tensor,
+    temperature: float, generator: torch.Generator,
+) -> Tensor:
+    """Eq. 4 for features `start`, changed by `change` where the quantiser sees them."""
+    scaled = (start * network.gain(rows.level) + change) * rows.cells
+    coded = torch.zeros_like(scaled)
+
+    def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+        nonlocal coded
+        value = _rounded((scaled - mean) / step, temperature, generator) * (rows.index > 0)
+        coded = torch.where(mask, value, coded)
+        return value
+
+    decoded = network.context(rows.hyper, rows.conditions, rows.cells, quantise) * network.gain.inverse(rows.level)
+    output = network.synthesis(decoded.sum(0, keepdim=True), rows.conditions.sum(0, keepdim=True)) + 0.5
+    scale = index_to_scale(rows.index + 0.5)  # indices are rounded down
+    bits = (gaussian_bits(coded, scale) * (rows.index > 0) * rows.cells).sum()
+    lost = distortion(output, pixels, F.interpolate(rows.cells[:, 0][None], scale_factor=CELL))[0]
+    return (weight * rows.cells.mean((1, 2, 3)) * lost).sum() + bits / pixels[0, 0].numel()
+
+
+def _rounded(value: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Between the integers next to a value: the nearer one, the more surely the colder it is (SGA, eq. 12)."""
+    below = value.detach().floor()
+    share = (value - below).clamp(1e-4, 1 - 1e-4)
+    noise = torch.rand(value.shape, generator=generator, device=value.device).clamp(1e-6, 1 - 1e-6).logit()
+    lead = (torch.atanh(share) - torch.atanh(1 - share)) / temperature
+    return below + torch.sigmoid((lead + noise) / temperature)

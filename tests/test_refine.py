@@ -1,0 +1,80 @@
+"""The latent improved for one picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from obic import codec
+from obic.container import open_container
+from obic.nn import refine
+from obic.nn.rate_distortion import distortion, distortion_weight
+
+GOLDEN = Path(__file__).parent / "golden" / "v1"
+
+
+def picture(height=96, width=128):
+    y, x = np.mgrid[:height, :width]
+    rgb = 128 + 90 * np.stack([np.sin(x / 9), np.cos(y / 7), np.sin((x + y) / 5)], 2)
+    return rgb.astype(np.uint8)
+
+
+def labels(height=96, width=128):
+    found = np.zeros((height, width), np.uint8)
+    found[16:64, 32:96] = 1
+    return found
+
+
+def cost(encoder, model, rgb, qualities):
+    """Eq. 4 of a real file, in bits a pixel."""
+    data = encoder.encode(qualities)
+    encoder.verify(data)
+    decoded = codec.decode_picture(open_container(data), model).rgb
+    a, b = (torch.tensor(each).permute(2, 0, 1)[None].float() / 255 for each in (decoded, rgb))
+    regions = torch.stack([torch.from_numpy(labels() == label).float() for label in (0, 1)])[None]
+    weight = distortion_weight(torch.tensor(qualities).float())
+    lost = (weight * regions.mean((0, 2, 3)) * distortion(a, b, regions)[0]).sum()
+    return lost.item() + 8 * len(data) / rgb[..., 0].size
+
+
+@pytest.mark.parametrize("side", [48, 6])
+def test_refining_lowers_the_cost(tiny_encoder, monkeypatch, side):
+    """In one tile, and in several."""
+    monkeypatch.setattr(refine, "SIDE", side)
+    rgb, qualities = picture(), (60, 75)
+    encoder = codec.PictureEncoder(rgb, labels(), 2, model=tiny_encoder)
+    before = cost(encoder, tiny_encoder, rgb, qualities)
+    encoder.refine(qualities, 30)
+    assert cost(encoder, tiny_encoder, rgb, qualities) < before
+
+
+def test_refining_gives_the_same_file_every_time(tiny_encoder):
+    files = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        encoder = codec.PictureEncoder(picture(), labels(), 2, model=tiny_encoder)
+        encoder.refine((40, 40), 5)
+        files.append(encoder.encode((40, 40)))
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 40)])
+def test_tiny_pictures(tiny_encoder, size):
+    encoder = codec.PictureEncoder(picture(*size), None, 1, model=tiny_encoder)
+    encoder.refine((50,), 2)
+    assert codec.decode_picture(open_container(encoder.encode((50,))), tiny_encoder).rgb.shape == (*size, 3)
+
+
+def test_effort_on_the_command_line(obic, tmp_path, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    Image.fromarray(picture(48, 64)).save(tmp_path / "x.png")
+    sizes = {}
+    for effort in (0, 1):
+        done = obic("encode", "x.png", "-o", f"{effort}.obic", "--mask", "none", "--bpp", "1", "--effort", effort)
+        assert done.code == 0, done.stderr
+        sizes[effort] = (tmp_path / f"{effort}.obic").stat().st_size
+    assert max(sizes.values()) <= 48 * 64 / 8
+    assert (tmp_path / "0.obic").read_bytes() != (tmp_path / "1.obic").read_bytes()
+    assert obic("encode", "x.png", "-o", "2.obic", "--effort", "9").code == 2
