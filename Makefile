@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz exactness bench bench-speed train lint clean
+.PHONY: help setup demo test fuzz exactness bench ablations bench-speed train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: $(READY) ## check style
 
 bench: $(READY) data ## obic and others on Kodak and VOC, into docs/ and the README (--quick: a look)
 	$(BIN)/python -m obic.bench --data $(DATA) --readme README.md $(ARGS)
+
+ablations: $(READY) data ## what the paper's decisions are worth; writes docs/ablations.md
+	$(BIN)/python -m obic.bench.ablation --data $(DATA) $(ARGS)
 
 bench-speed: $(READY) data ## seconds and memory, stage by stage, small pictures to large; writes docs/speed.md
 	$(BIN)/python -m obic.bench.speed --data $(DATA) $(ARGS)
