@@ -49,6 +49,11 @@ ablations: $(READY) data ## what the paper's decisions are worth; writes docs/ab
 bench-speed: $(READY) data ## seconds and memory, stage by stage, small pictures to large; writes docs/speed.md
 	$(BIN)/python -m obic.bench.speed --data $(DATA) $(ARGS)
 
+bench-everyday: $(READY) data ## sizes asked for, pixel masks, many pictures; writes docs/ratecontrol.md, alpha.md, throughput.md
+	$(BIN)/python -m obic.bench.ratecontrol --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.alpha --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.throughput --data $(DATA) $(ARGS)
+
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)
 

@@ -40,6 +40,7 @@ obic encode photo.png --mask photo-mask.png         your own mask; "obic mask" m
 obic encode photo.png --layers class --alpha pixel  a layer for each kind of object, cut out to the pixel
 obic encode photo.jpg --metadata exif,icc           keep when and where, and the colours as they are
 obic encode photos/ --output-dir coded/ -j 2        every picture below a folder
+obic encode https://example.org/photo.png           photo.obic, here
 cat photo.png | obic encode - -o - | obic decode - -o - > again.png
 """
 
