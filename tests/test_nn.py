@@ -17,8 +17,8 @@ from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion_weight, gaussian_bits
-from obic.train.codec import new_network, rows_of, training_loss
-from obic.train.crops import Batches
+from obic.train.codec import new_network, training_loss
+from obic.train.crops import Batches, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_hyper_prior, fitted_tables
@@ -147,8 +147,11 @@ def test_rows_of_labels():
     labels = torch.zeros(3, 4, 4)
     labels[1, :2] = 1
     labels[2] = 1
-    pictures, layers = rows_of(torch.stack([1 - labels, labels], 1))
-    assert pictures.tolist() == [0, 1, 1, 2] and layers.tolist() == [0, 0, 1, 1]
+    rows = draw_rows(torch.stack([1 - labels, labels], 1), random.Random(0), best_quality=30)
+    assert rows.pictures.tolist() == [0, 1, 1, 2] and rows.numbers.tolist() == [0, 0, 1, 1]
+    assert 1 <= rows.quality.min() and rows.quality.max() <= 30
+    assert torch.equal(rows.joined(rows.cells), torch.ones(3, 1, 4, 4))
+    assert rows.joined(rows.cells, torch.tensor([0.0, 1, 0, 1])).mean((1, 2, 3)).tolist() == [0, 0.5, 1]
 
 
 def test_orthogonalise():

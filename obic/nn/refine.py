@@ -28,7 +28,7 @@ MARGIN = 8  # cells round a tile that take part, so that its border is not optim
 STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
 DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
 MOMENTUM, POWER = 0.9, 0.99
-HOT, COLD = 0.5, 0.025  # temperatures of rounding at the first and the last step
+HOT, COLD = 0.3, 0.025  # temperatures of rounding at the first and the last step
 
 
 class LayerLatent(NamedTuple):

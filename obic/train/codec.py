@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from obic.constants import CELL, MAX_QUALITY
+from obic.constants import CELL
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, load_checkpoint, save_checkpoint
-from obic.train.crops import Batches
+from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
@@ -41,47 +41,25 @@ pictures are held in memory. On the CPU an hour of two cores gives a first codec
 The result becomes usable with `python -m obic.train.pack`. The segmenter: `python -m obic.train.segmenter --help`."""
 
 
-def rows_of(cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells of the layers [B, L, h, w] -> picture and layer of each row [R]; empty layers give no row."""
-    return cells.any(-1).any(-1).nonzero().unbind(1)
-
-
-def draw_qualities(pictures: Tensor, generator: random.Random) -> Tensor:
-    """A quality for each row: one for the picture, or one for each of its layers."""
-    values, previous = [], -1
-    for picture in pictures.tolist():
-        if picture != previous or generator.random() < 0.5:
-            value = generator.uniform(1, MAX_QUALITY)
-        values.append(value)
-        previous = picture
-    return torch.tensor(values, device=pictures.device)
-
-
 def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progress: float, generator: random.Random):
     """-> loss, and bits per pixel and distortion for the log."""
     layers = torch.stack([1 - labels, labels], 1)
-    pictures, numbers = rows_of(layers)
-    cells = layers[pictures, numbers][:, None]
-    quality = draw_qualities(pictures, generator)
-    features = network.analysis(pixels - 0.5)[pictures].float()
-    decoded, conditions, rates = code_layers(network, features, cells, quality)
+    rows = draw_rows(layers, generator)
+    features = network.analysis(pixels - 0.5)[rows.pictures].float()
+    decoded, conditions, rates = code_layers(network, features, rows.cells, rows.quality)
 
-    kept = torch.ones_like(quality)
+    kept = torch.ones_like(rows.quality)
     if generator.random() < 0.1:  # a layer alone must look right inside its mask
-        kept = (torch.rand_like(quality) < 0.5).float()
+        kept = (torch.rand_like(kept) < 0.5).float()
         kept[int(generator.random() * len(kept))] = 1
-    whole = torch.zeros(len(pixels), *decoded.shape[1:], device=pixels.device)
-    whole = whole.index_add(0, pictures, decoded * kept[:, None, None, None])
-    both = torch.zeros(len(pixels), *conditions.shape[1:], device=pixels.device)
-    both = both.index_add(0, pictures, conditions * kept[:, None, None, None])
-    output = network.synthesis(whole, both).float() + 0.5
+    output = network.synthesis(rows.joined(decoded, kept), rows.joined(conditions, kept)).float() + 0.5
 
     regions = F.interpolate(layers, scale_factor=CELL)
-    area = cells.mean((1, 2, 3))
+    area = rows.cells.mean((1, 2, 3))
     fade = min(max((progress - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
-    lost = distortion(output, pixels, regions, fade)[pictures, numbers]
+    lost = distortion(output, pixels, regions, fade)[rows.pictures, rows.numbers]
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
-    loss = (distortion_weight(quality) * area * lost * kept + per_pixel).sum() / len(pixels)
+    loss = (distortion_weight(rows.quality) * area * lost * kept + per_pixel).sum() / len(pixels)
     hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
     return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area).sum().item() / len(pixels), hyper_share
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from obic.constants import CELL
+from obic.constants import CELL, MAX_QUALITY
 from obic.train.data import Sample
 
 OVERSAMPLE = {"wall": 4}  # the cleanest set
@@ -64,3 +65,32 @@ class Batches:
         dy, dx = y - self.random.random(), x - self.random.random()
         along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
         return (np.hypot(along, across * self.random.uniform(1, 3)) < radius).astype(np.float32)
+
+
+class Rows(NamedTuple):
+    """The layers of a batch of B pictures that have any cells, one a row: the picture and the layer of each [R], its
+    cells [R, 1, h, w] and its quality [R]."""
+
+    count: int  # B
+    pictures: Tensor
+    numbers: Tensor
+    cells: Tensor
+    quality: Tensor
+
+    def joined(self, maps: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Maps of the layers [R, C, h, w], 0 outside their cells -> of the pictures [B, C, h, w]. kept: [R], 1 or 0."""
+        maps = maps if kept is None else maps * kept[:, None, None, None]
+        return maps.new_zeros(self.count, *maps.shape[1:]).index_add(0, self.pictures, maps)
+
+
+def draw_rows(layers: Tensor, generator: random.Random, best_quality: float = MAX_QUALITY) -> Rows:
+    """Rows of cells of the layers [B, L, h, w] with random qualities: one for the picture, or one for each layer."""
+    pictures, numbers = layers.any(-1).any(-1).nonzero().unbind(1)
+    values, previous = [], -1
+    for picture in pictures.tolist():
+        if picture != previous or generator.random() < 0.5:
+            value = generator.uniform(1, best_quality)
+        values.append(value)
+        previous = picture
+    quality = torch.tensor(values, device=layers.device)
+    return Rows(len(layers), pictures, numbers, layers[pictures, numbers][:, None], quality)
