@@ -126,5 +126,5 @@ def test_a_vivid_synthesis_leaves_the_rest_of_the_codec_alone(tmp_path):
     vivid.train(network, vivid.Views(DeepLab()), batches, 0.01, tmp_path / "vivid.pt", muon_lr=0.005)
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith("synthesis.") for name in changed)
-    assert (tmp_path / "vivid.csv").read_text().startswith("minutes,step,progress,loss,distortion,features,fooled,heads")
+    assert (tmp_path / "vivid.csv").read_text().startswith("minutes,step,progress,loss,distortion,features,fooled")
     load_checkpoint(tmp_path / "vivid.pt")
