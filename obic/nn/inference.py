@@ -161,14 +161,12 @@ def _hyper_latent(network: CodecNetwork, features: Tensor, layer: _Layer, side: 
 def hyper_features(network: CodecNetwork, z: np.ndarray, height: int, width: int, side: int = SIDE) -> Tensor:
     """The coded hyper-latent int32 [Z, h4, w4] -> float features [1, C, h, w]."""
     coded = torch.from_numpy(z).to(_device(network)).float().clamp(-HYPER_CLAMP, HYPER_CLAMP)[None]
-    features = torch.empty(1, network.shape.context // 2, height, width, device=coded.device)
-    wanted = tiles(np.ones(z.shape[1:], bool), reach(network.hyper_synthesis), max(2, side // HYPER))
+    h4, w4 = z.shape[1:]
+    features = torch.empty(1, network.shape.context // 2, HYPER * h4, HYPER * w4, device=coded.device)
+    wanted = tiles(np.ones((h4, w4), bool), reach(network.hyper_synthesis), max(2, side // HYPER))
     for inner, outer, crop in track("hyper-synthesis", wanted):
-        part = features[..., *times(inner, HYPER)]
-        part[:] = network.hyper_synthesis(coded[..., *outer])[..., *times(crop, HYPER)][
-            ..., : part.shape[2], : part.shape[3]
-        ]
-    return features
+        features[..., *times(inner, HYPER)] = network.hyper_synthesis(coded[..., *outer])[..., *times(crop, HYPER)]
+    return features[..., :height, :width]
 
 
 def _run_context(network: CodecNetwork, z: np.ndarray, layer: _Layer, residual: Residual, side: int) -> Tensor:
