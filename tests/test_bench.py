@@ -176,7 +176,9 @@ def test_what_is_there_is_not_measured_again(measured, tmp_path):
     cache.add(rows)
     assert run.run(work, cache, workers=1, device="none of that name") == rows
     other = replace(work[0], content="other pixels")
-    assert all(cache.get(identity) is None for identity in other.identities())
+    assert other.without(cache).identities() == other.identities()
+    more = replace(work[0], rates={name: (*rates, 0.2) for name, rates in work[0].rates.items()})
+    assert list(more.without(cache).rates.values()) == [[0.2]] * len(work[0].rates)
 
 
 def test_the_report_says_it_all(measured, tmp_path):
@@ -223,4 +225,4 @@ def test_means_over_the_pictures_with_a_region():
     assert point["target"] == 0.1, "exactly, which a mean would not be"
     assert point["pictures"] == 3 and point["floor"] == 2
     assert point["psnr"] == pytest.approx(70 / 3, abs=1e-6) and point["object_psnr"] == 10
-    assert point["file_bpp"] == pytest.approx((0.12 + 0.2 + 0.12) / 3)
+    assert point["file_bpp"] == pytest.approx((0.12 + 0.2 + 0.12) / 3, abs=1e-6)

@@ -1,7 +1,8 @@
 """`python -m obic.bench`: obic and other codecs on Kodak and PASCAL VOC, from files, every byte counted.
 
 Writes results.md, results.json, plots and pictures to --out, and the results section of --readme. What was measured
-stays in --cache, so that an interrupted run goes on where it was and new weights cost only what depends on them.
+stays in --cache, so that an interrupted run goes on where it was and new weights cost only what depends on them;
+delete that file after a change of the code that makes or measures files.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]],
     for name, of_set in result["curves"].items():
         figures.plot_rates(of_set, name, folder / f"rate-{tables.slug(name)}.svg", published=name == plan.KODAK)
     figures.plot_boost(result["boost"], result["default_boost"], folder / "boost.svg")
-    if plan.KODAK in sets:
-        chosen = [picture for picture in sets[plan.KODAK] if picture.name in SHEET_PICTURES]
+    if chosen := [picture for picture in sets.get(plan.KODAK, []) if picture.name in SHEET_PICTURES]:
         each = [dict(coders(picture, (plan.DEFAULT, *SHEET_RIVALS), device)) for picture in chosen]
         columns = {name.removesuffix(plan.DEFAULT[4:]): [one[name] for one in each] for name in each[0]}
         figures.sheet(chosen, columns, RATE, SHEET_SIDE, folder / "sheet.webp")

@@ -64,13 +64,13 @@ def scaled(point: Point, field: str) -> float:
 
 def bd_rate(anchor: Curve, test: Curve, field: str, anchor_rate: str = "bpp", test_rate: str = "bpp") -> float | None:
     """How many per cent more bits `test` needs than `anchor` for the same quality, on average over the qualities that
-    both reach (Akima interpolation). None where these are less than half of those of either."""
+    both reach (Akima interpolation). None where these are less than a third of those of either."""
     reference, other = _ascending(anchor, field, anchor_rate), _ascending(test, field, test_rate)
     if min(len(reference), len(other)) < 3:
         return None
     spans = [(curve[0][1], curve[-1][1]) for curve in (reference, other)]
     common = min(high for _, high in spans) - max(low for low, _ in spans)
-    if common < 0.5 * max(high - low for low, high in spans):
+    if common < max(high - low for low, high in spans) / 3:
         return None
     columns = [list(column) for curve in (reference, other) for column in zip(*curve, strict=True)]
     import bjontegaard  # of the extra `bench`, while training reads curves too

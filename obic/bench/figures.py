@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import pyplot
 from PIL import Image, ImageDraw, ImageFont
 
+from obic import api
 from obic.bench.coders import Coder
 from obic.bench.curves import Curve, scaled
 from obic.bench.measure import compare, nearest
@@ -16,6 +17,7 @@ from obic.bench.pictures import TestPicture
 from obic.bench.plan import EQUAL
 from obic.bench.published import KODAK as PUBLISHED
 from obic.bench.results import FIELDS, present
+from obic.container import open_container
 from obic.metrics import decibels
 
 LABELS = {"ms_ssim": "MS-SSIM, dB", "psnr": "PSNR, dB", "haarpsi": "HaarPSI"}
@@ -123,13 +125,11 @@ def _write(canvas: Image.Image, place: tuple[int, int], text: str) -> None:
 
 def example(source: Path, target: Path) -> int:
     """A picture, what its file gives, and the object cut out of the same file on grey. Returns the file's bytes."""
-    import obic
-
     original = Image.open(source).convert("RGB")
-    data = obic.encode(original)
-    cells = [original, obic.decode(data)]
-    if "object" in obic.open(data).header.layer_names:
-        cells.append(obic.extract(data, "object"))
+    data = api.encode(original)
+    cells = [original, api.decode(data)]
+    if "object" in open_container(data).header.layer_names:
+        cells.append(api.extract(data, "object"))
     canvas = Image.new("RGB", (len(cells) * (original.width + GAP) - GAP, original.height), "gray")
     for column, cell in enumerate(cells):
         canvas.paste(cell, (column * (original.width + GAP), 0), cell if cell.mode == "RGBA" else None)

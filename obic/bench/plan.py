@@ -45,7 +45,7 @@ def _plan(split_rates: Sequence[float]) -> Plan:
 PLANS: dict[str, Plan] = {
     KODAK: _plan(RATES),
     VOC: dict.fromkeys((DEFAULT, "HEVC intra", "AVIF"), (0.05, 0.0648, 0.10, 0.15)),
-    CROPS: _plan((0.05, 0.0648, 0.10, 0.15)),
+    CROPS: _plan((0.05, 0.0648, 0.10)),
 }
 QUICK_RATES = (0.0648, 0.10, 0.15)
 QUICK_EVERY = {KODAK: 6, VOC: 17, CROPS: 26}

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -65,11 +65,18 @@ class Job:
     rates: Plan
 
     def identities(self) -> list[tuple]:
-        return [
-            (self.set, self.picture.name, self.content, name, self.models[name], rate)
+        return [self.identity(name, rate) for name, rates in self.rates.items() for rate in rates]
+
+    def identity(self, name: str, rate: float) -> tuple:
+        return self.set, self.picture.name, self.content, name, self.models[name], rate
+
+    def without(self, cache: Cache) -> Job:
+        """What of it is not in the cache."""
+        missing = {
+            name: [rate for rate in rates if cache.get(self.identity(name, rate)) is None]
             for name, rates in self.rates.items()
-            for rate in rates
-        ]
+        }
+        return replace(self, rates={name: rates for name, rates in missing.items() if rates})
 
 
 def models(names: Sequence[str]) -> dict[str, str]:
@@ -94,11 +101,11 @@ def jobs(sets: Mapping[str, Sequence[TestPicture]], plans: Mapping[str, Plan]) -
 
 def run(work: Sequence[Job], cache: Cache, workers: int, device: str) -> list[Row]:
     """The rows of all jobs, in order, from the cache or measured now: each worker is a process with one thread."""
-    todo = [job for job in work if any(cache.get(identity) is None for identity in job.identities())]
+    todo = [job for job in (job.without(cache) for job in work) if job.rates]
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork
-    with ProcessPoolExecutor(workers, context, _start, (device,)) as pool:
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         try:
-            futures = [pool.submit(run_job, job) for job in todo]
+            futures = [pool.submit(run_job, job, device) for job in todo]
             begin = time.monotonic()
             for done, future in enumerate(as_completed(futures), 1):
                 cache.add(future.result())
@@ -109,10 +116,10 @@ def run(work: Sequence[Job], cache: Cache, workers: int, device: str) -> list[Ro
     return [cache.get(identity) for job in work for identity in job.identities()]
 
 
-def run_job(job: Job, device: str | None = None) -> list[Row]:
+def run_job(job: Job, device: str) -> list[Row]:
     """The rows of one job."""
     rows = []
-    for name, coder in coders(job.picture, job.rates, device or _device):
+    for name, coder in coders(job.picture, job.rates, device):
         head = {"set": job.set, "picture": job.picture.name, "content": job.content, "codec": name}
         for point in measure(job.picture, coder, job.rates[name]):
             rows.append({**head, "model": job.models[name], **point})
@@ -142,18 +149,9 @@ def _networks(device: str):
     return codec.load_model(device, encoder=True), codec.load_segmenter(device)
 
 
-_device = "cpu"
-
-
-def _start(device: str) -> None:
-    global _device
-    _device = device
-    torch.set_num_threads(1)
-
-
 def _progress(done: int, total: int, seconds: float) -> None:
     if sys.stderr.isatty():
         left = seconds / done * (total - done) / 60
         bar = "#" * (30 * done // total)
         end = "\n" if done == total else ""
-        print(f"\r[{bar:30s}] {done}/{total} pictures, {left:.0f} min left ", end=end, file=sys.stderr, flush=True)
+        print(f"\r[{bar:30s}] {done}/{total}, {left:.0f} min left ", end=end, file=sys.stderr, flush=True)

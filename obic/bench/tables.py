@@ -127,8 +127,10 @@ def targets(lines: Sequence[Mapping]) -> str:
     rows = []
     for line in lines:
         sign = "at most" if line["at_most"] else "at least"
-        value = "not measured" if line["value"] is None else f"{line['value']:.4f}"
-        rows.append([line["what"], f"{sign} {line['goal']:g}", value, "met" if line["met"] else "**not met**"])
+        value, verdict = "no such rate", "-"
+        if line["value"] is not None:
+            value, verdict = f"{line['value']:.4f}", "met" if line["met"] else "**not met**"
+        rows.append([line["what"], f"{sign} {line['goal']:g}", value, verdict])
     return table(["", "target", "measured", ""], rows)
 
 
@@ -142,7 +144,7 @@ def bd_rates(of_set: Mapping[str, Mapping[str, float | None]]) -> str:
     ]
     note = (
         "Bjontegaard's difference of rate (Akima) over the qualities that both reach; negative: fewer bits. "
-        '"-": they share less than half of what either covers.'
+        '"-": they share less than a third of what either covers.'
     )
     return note + "\n\n" + table(["", *(f"{NAMES[field]}, {anchor}" for anchor, field in columns)], rows)
 
