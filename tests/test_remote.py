@@ -272,11 +272,11 @@ def test_pictures_and_masks_come_from_addresses_too(obic, server, monkeypatch):
 
 def test_a_folder_at_an_address(obic, data):
     files = fsspec.filesystem("memory")
-    for name in ("x.obic", "deep/y.obic", ".hidden.obic", "notes.txt"):
+    for name in ("x.obic", "deep/y.obic", ".hidden.obic", "notes.txt", "../out.obic", "deep/..\\..\\out.obic"):
         files.pipe(f"/coded/{name}", data)
     done = obic("extract", "memory://coded/", "--layer", "fox", "--output-dir", "out")
     assert (done.code, done.err) == (0, "")
-    assert sorted(path.as_posix() for path in Path("out").rglob("*.obic")) == ["out/deep/y-fox.obic", "out/x-fox.obic"]
+    assert sorted(path.as_posix() for path in Path().rglob("*.obic")) == ["out/deep/y-fox.obic", "out/x-fox.obic"]
     assert "no file in memory://coded/ ends in .avif" in obic("mask", "memory://coded/").err
     assert obic("info", "memory://nowhere/").code == 1
 

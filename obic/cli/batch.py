@@ -6,7 +6,6 @@ the others go on, and the command fails at the end.
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -224,26 +223,23 @@ def _is_folder(source: str) -> bool:
 
 
 def _find(source: str, suffixes: Sequence[str]) -> list[Input]:
-    """A file as it is; the files below a folder that have one of the suffixes and are not hidden, by name."""
+    """A file as it is; the files below a folder that have one of the suffixes, and are not hidden."""
     if not _is_folder(source):
         return [Input(source, local_name(source))]
     names = _names_below(source) if os.path.isdir(source) else files_below(source)
-    found = [name for name in names if name.lower().endswith(tuple(suffixes)) and not _is_hidden(name)]
+    found = [name for name in names if name.lower().endswith(tuple(suffixes))]
     if not found:
         raise UsageError(f"no file in {source} ends in {', '.join(suffixes)}")
     return [Input(os.path.join(source, name), name) for name in found]
 
 
 def _names_below(folder: str) -> Iterator[str]:
-    """The files below a folder, relative to it; those that stand in it first, all by name. Hidden folders are left."""
+    """The files below a folder, relative to it; those that stand in it first, all by name; none that is hidden."""
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            yield os.path.relpath(os.path.join(place, name), folder)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in re.split(r"[\\/]", name))
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(place, name), folder)
 
 
 class _Bar:

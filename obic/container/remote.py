@@ -30,11 +30,15 @@ def read_address(address: str) -> bytes:
 
 
 def files_below(address: str) -> list[str]:
-    """The names of all files below a folder at an address, relative to it, sorted; "/" between folders."""
+    """The names of all files below a folder at an address, relative to it, sorted; "/" between folders.
+
+    Hidden ones are left out: no part of a name begins with a dot, so none leads out of a folder that it is put into.
+    """
     filesystem, folder = _open_filesystem(address)
     with _failures_name(address):
         found = filesystem.find(folder) or filesystem.ls(folder)  # `find` passes over what fails, `ls` says it
-        return sorted(path[len(folder) :].lstrip("/") for path in found)
+        names = sorted(path[len(folder) :].lstrip("/") for path in found)
+    return [name for name in names if not re.search(r"(^|[/\\])\.", name)]
 
 
 class RemoteSource:
