@@ -40,3 +40,13 @@ def test_the_tables(tmp_path):
     seconds = dict.fromkeys(STAGES, 0.0) | {"entropy": 0.1, "total": 0.1}
     assert stage_table({KODAK: (seconds, seconds, b"")}).endswith("|  |  |  |  |  | 0.100 |  |  |  | 0.100 | 0.25 |")
     assert "| decode | 0.2 s | 0.4 s (0.1) | 0.50 |" in target_table([Target("decode", "s", 0.2, 0.4, 0.1)])
+
+
+def test_throughput_counts_every_picture(tiny_encoder, monkeypatch):
+    pytest.importorskip("pillow_heif")
+    from obic.bench import speed
+
+    decoded = []
+    monkeypatch.setattr(speed.codec, "decode_pictures", lambda containers, model: decoded.extend(containers))
+    assert speed.per_second((GOLDEN / "two-layers.obic").read_bytes(), tiny_encoder) > 0
+    assert len(decoded) == speed.BATCH * (speed.WORKERS + speed.ROUNDS)
