@@ -226,3 +226,9 @@ def test_means_over_the_pictures_with_a_region():
     assert point["pictures"] == 3 and point["floor"] == 2
     assert point["psnr"] == pytest.approx(70 / 3, abs=1e-6) and point["object_psnr"] == 10
     assert point["file_bpp"] == pytest.approx((0.12 + 0.2 + 0.12) / 3, abs=1e-6)
+
+
+def test_a_cell_says_what_it_is():
+    line = [point | {"floor": 2 * (number == 0)} for number, point in enumerate(curve((0.1, 0.2)))]
+    cells = {rate: tables.rate_cell(line, rate, "bpp", [("psnr", "{:.1f}".format)]) for rate in (0.05, 0.08, 0.1, 0.3)}
+    assert cells == {0.05: "-", 0.08: "25.0 (at 0.100)", 0.1: "25.0 [2]", 0.3: "-"}

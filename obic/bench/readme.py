@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from obic.bench.plan import CROPS, DEFAULT, KODAK
+from obic.bench.plan import CROPS, DEFAULT, EQUAL, KODAK, ONE_LAYER
 from obic.bench.published import KODAK as PUBLISHED
-from obic.bench.results import RATE, best_boost, over_hevc, present
+from obic.bench.results import RATE, Series, best_boost, over_hevc, present
 from obic.bench.tables import Figure, in_decibels, rate_cell, table, targets
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -67,10 +67,7 @@ def section(result: Mapping) -> str:
 
 
 def _kodak(of_set: Mapping) -> str:
-    rows = [
-        [series.title, *(rate_cell(of_set[series.codec], rate, series.rate, PLAIN) for rate in RATES)]
-        for series in present(of_set)
-    ]
+    rows = _rows(of_set, PLAIN, present(of_set))
     for entry in PUBLISHED:
         curve = [{"bpp": bpp, "ms_ssim": similarity, "target": bpp, "floor": 0} for bpp, similarity, _ in entry.points]
         rows.append([f"{entry.name} (published)", *(rate_cell(curve, rate, "bpp", PLAIN) for rate in RATES)])
@@ -78,12 +75,17 @@ def _kodak(of_set: Mapping) -> str:
 
 
 def _objects(of_set: Mapping) -> str:
-    rows = [
-        [series.title, *(rate_cell(of_set[series.codec], rate, series.rate, OBJECT) for rate in RATES)]
-        for series in present(of_set)
-        if series.codec.startswith("obic") or series.codec in ("HEVC intra", "AVIF")
-    ]
-    return table(["", *(f"{rate:g} bpp" for rate in RATES)], rows)
+    near = [series for series in present(of_set) if series.codec in (DEFAULT, EQUAL, ONE_LAYER, "HEVC intra", "AVIF")]
+    return table(["", *(f"{rate:g} bpp" for rate in RATES)], _rows(of_set, OBJECT, near))
+
+
+def _rows(of_set: Mapping, figures: list[Figure], lines: list[Series]) -> list[list[str]]:
+    """A line for each codec; obic as it comes in bold."""
+    rows = []
+    for series in lines:
+        cells = [series.title, *(rate_cell(of_set[series.codec], rate, series.rate, figures) for rate in RATES)]
+        rows.append([f"**{cell}**" if series.codec == DEFAULT else cell for cell in cells])
+    return rows
 
 
 def _notes(result: Mapping) -> list[str]:

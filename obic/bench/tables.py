@@ -13,6 +13,7 @@ from obic.metrics import decibels
 
 Figure = tuple[str, Callable[[float], str]]  # a field, and how it is written
 
+FAR = 5 / 3  # the largest step from one rate to the next
 NAMES = {"ms_ssim": "MS-SSIM", "psnr": "PSNR", "haarpsi": "HaarPSI"}
 PARTS = (
     "header_bytes",
@@ -43,8 +44,9 @@ Kodak what the segmenter sees. obic uses the segmenter's own masks everywhere, a
 
 Every codec is driven to the rate picture by picture: the file nearest to it in size. The means are then interpolated to
 the rate itself, linearly in its logarithm. Where the means do not get so low, the cell shows the smallest files and
-their rate; [n] says that n pictures have no file as small as that. "Boxes not counted": the coded picture without the
-boxes of HEIF or AVIF round it, which stands for BPG, whose own header is tiny.
+their rate, or "-" where even that is two thirds higher; [n] says that n pictures have no file as small as that. "Boxes
+not counted": the coded picture without the boxes of HEIF or AVIF round it, which stands for BPG, whose own header is
+tiny.
 
 Every second picture of VOC is used at its native size, every one as a centre crop of 320x320.
 """
@@ -73,6 +75,7 @@ def report(result: Mapping) -> str:
     parts.append(PAPER_HEAD + others(published.PAPER))
     parts.append("## The cost of the split\n\n" + split(result))
     parts.append("## Object boost\n\n" + boost(result))
+    parts.append("## Pictures\n\n![Kodak pictures in obic and other codecs at the same bytes](sheet.webp)")
     parts.append("## Time\n\n" + seconds(result))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -97,12 +100,12 @@ def rates(of_set: Mapping[str, Curve], figures: Sequence[Figure]) -> str:
 
 
 def rate_cell(curve: Curve, target: float, rate: str, figures: Sequence[Figure]) -> str:
-    """The figures at a rate; those of the smallest files, with their rate, where the curve begins above it."""
+    """The figures at a rate; those of the smallest files, with their rate, where the curve begins not far above it."""
     values = {field: at_rate(curve, target, field, rate) for field, _ in figures}
     if None not in values.values():
         floor = sum(point["floor"] for point in curve if point["target"] == target)
         return shown(values, figures) + (f" [{floor}]" if floor else "")
-    if curve[0][rate] > target and all(field in curve[0] for field in values):
+    if target < curve[0][rate] < target * FAR and all(field in curve[0] for field in values):
         return f"{shown(curve[0], figures)} (at {curve[0][rate]:.3f})"
     return "-"
 
@@ -192,9 +195,9 @@ def boost(result: Mapping) -> str:
     """Object against background at one rate, and what that says of the default."""
     parts = [
         f"Bits move between object and background at {BOOST_RATE:g} bpp; gains are over equal qualities, in dB of "
-        f"MS-SSIM. The best boost is the largest at which the background loses no more than {MOST_LOST:g} dB: that is "
-        "hardly to be seen, and the object gains the most. Shift: how far the mean colour of the background moves, in "
-        f"grey levels. The default boost is {result['default_boost']}.",
+        f"MS-SSIM. The best boost is the largest at which the background loses no more than {MOST_LOST:g} dB: a "
+        "small difference, for all that the object can gain by it. Shift: how far the mean colour of the background "
+        f"moves, in grey levels. The default boost is {result['default_boost']}.",
         "![PSNR of object and background for several boosts](boost.svg)",
     ]
     for name, lines in result["boost"].items():
