@@ -1,6 +1,6 @@
 """Room 2. From a map of classes to layers and their names: all objects together, one layer a class, one an object."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from obic.errors import UsageError
 from obic.masks import VOID, grid_labels, spread_cells
 
 MAX_INSTANCES = 15
-SPECK = 4 * CELL**2  # a connected object of fewer pixels becomes background, unless it is the largest there is
+SPECK = 4 * CELL**2  # a connected object of fewer pixels is no layer of its own, unless it is the largest there is
 
 Layers = tuple[np.ndarray | None, tuple[str, ...]]
 
@@ -22,8 +22,9 @@ def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[st
     every class is called "object". Where no object is left there is one layer, and the labels are None.
 
     "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
-    connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15; objects
-    of fewer than 1024 pixels, unless the largest, and those beyond 15 become background. "none": one layer.
+    connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15. Objects
+    of fewer than 1024 pixels, unless the largest, become part of the largest one they touch; those that touch none,
+    and all beyond 15, become background. "none": one layer.
     None: the classes are 0..N-1 and layers already. Raises UsageError for any other kind.
     """
     classes = np.where(classes == VOID, 0, classes)
@@ -53,11 +54,9 @@ def connected_cells(labels: np.ndarray) -> np.ndarray:
     root = np.arange(labels.size)
     place = root.reshape(labels.shape).copy()
     pairs = []
-    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        here = np.s_[: labels.shape[0] - dy, max(0, -dx) : labels.shape[1] - max(0, dx)]
-        there = np.s_[dy:, max(0, dx) : labels.shape[1] - max(0, -dx)]
-        joined = (labels[here] == labels[there]) & (labels[here] > 0)
-        pairs.append((place[here][joined], place[there][joined]))
+    for (label, other), places in zip(_neighbours(labels), _neighbours(place), strict=True):
+        joined = (label == other) & (label > 0)
+        pairs.append([side[joined] for side in places])
     a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
     while (root[a] != root[b]).any():
         low = np.minimum(root[a], root[b])
@@ -66,6 +65,13 @@ def connected_cells(labels: np.ndarray) -> np.ndarray:
         while (root[root] != root).any():
             root = root[root]
     return np.where(labels > 0, 1 + root.reshape(labels.shape), 0)
+
+
+def _neighbours(plane: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The values of all pairs of cells that lie side by side or corner to corner: each pair once."""
+    height, width = plane.shape
+    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        yield plane[: height - dy, max(0, -dx) : width - max(0, dx)], plane[dy:, max(0, dx) : width - max(0, -dx)]
 
 
 def _by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -79,14 +85,29 @@ def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """As `_by_class`. A cell that several classes touch belongs to the one with most of it, for all its pixels."""
     cells = grid_labels(classes, int(classes.max()) + 1, coverage=0)
     parts = connected_cells(cells).astype(np.int32)
-    parts = np.where(classes == spread_cells(cells, *classes.shape), spread_cells(parts, *classes.shape), 0)
-    sizes = np.bincount(parts.ravel())
+    pixels = np.where(classes == spread_cells(cells, *classes.shape), spread_cells(parts, *classes.shape), 0)
+    sizes = np.bincount(pixels.ravel())
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")[:MAX_INSTANCES]
     chosen = [number for rank, number in enumerate(order) if sizes[number] >= (SPECK if rank else 1)]
     label = np.zeros(len(sizes), np.uint8)
     label[chosen] = np.arange(1, len(chosen) + 1)
-    return label[parts], [int(cells.flat[number - 1]) for number in chosen]
+    specks = (label == 0) & (sizes < SPECK)
+    return np.where(specks, _touched(parts, label), label)[pixels], [int(cells.flat[number - 1]) for number in chosen]
+
+
+def _touched(parts: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The smallest label, uint8, of another part that each part touches, 0 where it touches none with a label.
+
+    parts: [h, w], the number of the part that each cell belongs to, 0 for none. label: uint8, of each part.
+    """
+    none = 255
+    touched = np.full(len(label), none, np.uint8)
+    for pair in _neighbours(parts):
+        for part, other in (pair, pair[::-1]):
+            meet = (part > 0) & (part != other) & (label[other] > 0)
+            np.minimum.at(touched, part[meet], label[other][meet])
+    return np.where(touched == none, np.uint8(0), touched)
 
 
 _SPLITTERS = {"class": _by_class, "instance": _by_instance}

@@ -94,7 +94,7 @@ def test_a_class_that_owns_no_cell_is_no_layer():
 def test_instances_the_largest_first():
     labels, names = split_layers(cells("22...11111 22...11111 ...1...... .22...3333 .22......."), "instance", NAMES)
     assert names == ("background", "bird-1", "cat-1", "cat-2", "dog-1")
-    assert grid(labels) == "22...11111 22...11111 .......... .33...4444 .33......."
+    assert grid(labels) == "22...11111 22...11111 ...3...... .33...4444 .33......."
 
 
 def test_corners_join_and_classes_part():
@@ -107,6 +107,13 @@ def test_specks_are_background_unless_there_is_nothing_else():
     assert grid(split_layers(cells("1111.11. .......1"), "instance")[0]) == "1111.... ........"
     labels, names = split_layers(cells("11..1"), "instance")
     assert (grid(labels), names) == ("11...", ("background", "object-1"))
+
+
+def test_specks_become_part_of_the_largest_object_they_touch():
+    labels, names = split_layers(cells("1113222 1113222 1..3222 ......3"), "instance", NAMES)
+    assert names == ("background", "cat-1", "bird-1")
+    assert grid(labels) == "2221111 2221111 2..1111 ......1"
+    assert grid(split_layers(cells("1111 1111 .... .2.. ..3."), "instance")[0]) == "1111 1111 .... .... ...."
 
 
 def test_fifteen_instances_at_most():
