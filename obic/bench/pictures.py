@@ -54,4 +54,5 @@ def centre_crop(picture: TestPicture, side: int) -> TestPicture | None:
         return None
     top, left = ((length - side) // 2 for length in picture.rgb.shape[:2])
     window = np.s_[top : top + side, left : left + side]
-    return replace(picture, rgb=picture.rgb[window], regions=picture.regions[window])
+    regions = None if picture.regions is None else picture.regions[window]
+    return replace(picture, rgb=picture.rgb[window], regions=regions)
