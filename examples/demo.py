@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from obic.metrics import decibels, ms_ssim
 from obic.cli.info import describe
 from obic.cli.main import main as obic
 from obic.container import open_container
+from obic.metrics import decibels, ms_ssim
 
 HERE = Path(__file__).parent
 GAP = 8  # pixels between the pictures of the side-by-side

@@ -34,5 +34,3 @@ ESCAPE_LENGTHS = 32  # spec 5.3: the alphabet of an escape's bit count
 MAX_ESCAPE_BITS = 19  # spec 5.3: larger counts are invalid
 MAX_MAGNITUDE = MAX_SYMBOL + 2 ** (MAX_ESCAPE_BITS + 1) - 1
 HYPER_CLAMP = 127  # spec 6: z is clamped to +-127 at the input of the scale map
-
-EFFORT_STEPS = (0, 60, 200, 600)  # of refining the latent, for each effort

@@ -10,11 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from obic.constants import EFFORT_STEPS
 from obic.container import default_names
 from obic.errors import UsageError
 from obic.metadata import kept
-from obic.rate import Rate
+from obic.rate import EFFORT_STEPS, Rate
 
 if TYPE_CHECKING:
     import numpy as np

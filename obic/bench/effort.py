@@ -17,9 +17,9 @@ from obic import codec
 from obic.bench.measure import compare
 from obic.bench.pictures import TestPicture, centre_crop, read_folder
 from obic.bench.tables import table
-from obic.constants import EFFORT_STEPS
 from obic.container import open_container
 from obic.metrics import decibels
+from obic.rate import EFFORT_STEPS
 from obic.weights import CodecModel
 
 AROUND = 12  # qualities below and above those measured, for the curve of effort 0

@@ -21,12 +21,12 @@ from obic.cli.common import (
     verbose_option,
 )
 from obic.cli.info import as_text, describe
-from obic.constants import EFFORT_STEPS, PART_ICC
+from obic.constants import PART_ICC
 from obic.errors import UsageError
 from obic.metadata import describe as metadata_text
 from obic.metadata import kinds_from_text
 from obic.networks import Networks
-from obic.rate import OBJECT_BOOST, Rate, bytes_of
+from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe, encode
 
 QUALITY = click.IntRange(1, 100)
