@@ -122,7 +122,7 @@ def test_a_picture_is_analysed_once(tiny_encoder, monkeypatch):
         original = getattr(inference, name)
         monkeypatch.setattr(inference, name, lambda *arguments: calls.append(name) or original(*arguments))
 
-    count("analyse")
+    count("analyse_all")
     count("encode_cells")
     rgb = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
     labels = np.zeros((96, 128), np.uint8)
@@ -133,7 +133,7 @@ def test_a_picture_is_analysed_once(tiny_encoder, monkeypatch):
     target = (lowest + highest) // 2
     qualities = Rate(size=target).qualities(2, 96 * 128, picture.size)
     assert picture.size(qualities) <= target < picture.size(tuple(quality + 1 for quality in qualities))
-    assert calls.count("analyse") == 1
+    assert calls.count("analyse_all") == 1
     seen = calls.count("encode_cells")
     data = picture.encode(qualities)
     assert calls.count("encode_cells") == seen, "a layer is coded once at each quality"
