@@ -112,6 +112,8 @@ def run(work: Sequence[Job], cache: Cache, workers: int, device: str) -> list[Ro
                 _progress(done, len(todo), time.monotonic() - begin)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():  # or what they have begun would be waited for
+                worker.terminate()
             raise
     return [cache.get(identity) for job in work for identity in job.identities()]
 
