@@ -19,6 +19,7 @@ from obic.bench.measure import compare, nearest
 from obic.bench.pictures import TestPicture, centre_crop
 from obic.bench.results import best_boost, summarise
 from obic.container import open_container
+from obic.rate import OBJECT_BOOST
 
 
 def picture(number=0, side=192):
@@ -167,7 +168,7 @@ def test_rows_tell_where_the_bytes_are(measured):
             assert sum(parts) == pytest.approx(row["bytes"]) and min(parts[2:]) > 0
     job = next(job for job in work if plan.DEFAULT in job.rates)
     data = dict(run.coders(job.picture, [plan.DEFAULT], "cpu"))[plan.DEFAULT].encode(40)
-    assert [layer.quality for layer in open_container(data).header.layers] == [40 - 6, 40 + 6]
+    assert [layer.quality for layer in open_container(data).header.layers] == [40 - OBJECT_BOOST, 40 + OBJECT_BOOST]
 
 
 def test_what_is_there_is_not_measured_again(measured, tmp_path):
@@ -191,10 +192,10 @@ def test_the_report_says_it_all(measured, tmp_path):
         assert heading in report
     kodak = {target["what"]: target for target in result["targets"]}["Kodak, MS-SSIM at 0.1 bpp, two layers"]
     assert not kodak["met"] and kodak["value"] < 0.955
-    assert {line["boost"] for line in result["boost"][plan.KODAK]} == {0, 6, 24}
+    assert {line["boost"] for line in result["boost"][plan.KODAK]} == {0, OBJECT_BOOST, 24}
     for name, of_set in result["curves"].items():
         figures.plot_rates(of_set, name, tmp_path / f"{tables.slug(name)}.svg", published=True)
-    figures.plot_boost(result["boost"], 6, tmp_path / "boost.svg")
+    figures.plot_boost(result["boost"], OBJECT_BOOST, tmp_path / "boost.svg")
     assert len(list(tmp_path.glob("*.svg"))) == 3
 
     page = tmp_path / "README.md"
