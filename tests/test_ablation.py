@@ -44,6 +44,12 @@ def test_rows_of_the_table(picture, tiny_encoder, monkeypatch):
     assert all(len(row) == len(ablation.HEADINGS) for row in rows)
 
 
+def test_rows_of_true_and_found_masks(picture, tiny_encoder):
+    rows = list(ablation.mask_sources([picture], lambda rgb: np.zeros(rgb.shape[:2], np.uint8), tiny_encoder))
+    assert [row[0] for row in rows] == ["segmenter's", "true"]
+    assert float(rows[0][2]) == 0 < float(rows[1][2])
+
+
 def test_a_section_is_replaced(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- x:begin -->\nold\n<!-- x:end -->\nafter\n")

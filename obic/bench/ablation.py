@@ -197,9 +197,10 @@ def mask_sources(
             n_layers = 2 if labels.any() else 1
             encoder = codec.PictureEncoder(picture.rgb, labels if n_layers == 2 else None, n_layers, model=model)
             qualities = codec.layer_qualities(codec.DEFAULT_QUALITY, n_layers)
-            container = open_container(encoder.encode(qualities))
+            data = encoder.encode(qualities)
+            container = open_container(data)
             figures.append({
-                "bpp": 8 * len(container.data) / picture.pixels, "mask": container.mask_bytes,
+                "bpp": 8 * len(data) / picture.pixels, "mask": container.mask_bytes,
                 **compare(codec.decode_picture(container, model).rgb, picture.rgb, picture.regions),
             })
         mean = {key: np.mean([each[key] for each in figures]) for key in figures[0]}
