@@ -26,7 +26,6 @@ from obic.masks import (
     spread_cells,
 )
 from obic.nn import inference
-from obic.nn.refine import LayerLatent, refine
 from obic.rate import DEFAULT_QUALITY, layer_qualities
 from obic.weights import CodecModel, load_codec, segmenter_bytes
 
@@ -175,6 +174,8 @@ class PictureEncoder:
 
         Files of other qualities change too, and gain little.
         """
+        from obic.nn.refine import LayerLatent, refine
+
         layers = []
         for label, quality in enumerate(qualities):
             cells = self._cells == label

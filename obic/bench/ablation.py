@@ -18,14 +18,15 @@ import torch
 from PIL import Image, ImageFilter
 
 from obic import codec
+from obic.bench.coders import hyper_bytes, layer_hyper_bytes
 from obic.bench.measure import compare
 from obic.bench.pictures import TestPicture
 from obic.bench.plan import CROPS, KODAK, read_sets
 from obic.bench.segmentation import labelled_pictures, score
 from obic.bench.tables import table
-from obic.constants import ESCAPE, MAX_SYMBOL, PART_PIXEL_MASK, PRECISION
+from obic.constants import PART_PIXEL_MASK
 from obic.container import mux, open_container
-from obic.entropy.layer import encode_layer, hyper_cells
+from obic.entropy.layer import encode_layer
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
 from obic.nn import inference
 from obic.segment.deeplab import BACKBONES, DeepLab
@@ -50,10 +51,7 @@ def feature_masking(picture: TestPicture, quality: int, model: CodecModel) -> tu
     encoder = codec.PictureEncoder(picture.rgb, labels_of(picture), 2, model=model)
     data = encoder.encode((quality, quality))
     container = open_container(data)
-    owners = grid_labels(labels_of(picture), 2)
-    z = sum(
-        _z_bytes(codec.decode_symbols(container, label, model)[0], owners == label, quality, model) for label in (0, 1)
-    )
+    z = sum(layer_hyper_bytes(container, label, model) for label in (0, 1))
     residual = sum(container.layer_bytes(label) for label in (0, 1)) - z
     figures = {"bytes": len(data), "mask": container.mask_bytes, "z": z, "residual": residual}
     return codec.decode_picture(container, model).rgb, figures
@@ -91,11 +89,11 @@ def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> 
     for label in (0, 1):
         cells = owners == label
         _, residual, stream = _coded(features, cells, quality, model, z)
-        streams[label] = bytes(round(len(stream) - _z_bytes(z, cells, quality, model)))  # as long as without z
+        streams[label] = bytes(round(len(stream) - hyper_bytes(z, cells, quality, model)))  # as long as without z
         layers.append(inference.decode_cells(model.network, z, residual, cells, quality))
     features, conditions = (sum(parts) for parts in zip(*layers, strict=True))
     rgb = inference.synthesise(model.network, features, conditions, *labels.shape)
-    grid, z_bytes = encode_label_map(owners, 2), _z_bytes(z, everywhere, quality, model)
+    grid, z_bytes = encode_label_map(owners, 2), hyper_bytes(z, everywhere, quality, model)
     size = _file_size(picture, quality, grid, streams) + z_bytes
     return rgb, {"bytes": size, "mask": len(grid), "z": z_bytes, "residual": sum(map(len, streams.values()))}
 
@@ -107,15 +105,6 @@ def _coded(features: torch.Tensor, cells: np.ndarray, quality: int, model: Codec
         model.network, features, cells, quality, model.hyper_prior, lambda z: model.scale_map.index(z, quality), z=hyper
     )
     return z, residual, encode_layer(z, residual, cells, quality, *entropy)
-
-
-def _z_bytes(z: np.ndarray, cells: np.ndarray, quality: int, model: CodecModel) -> float:
-    """The ideal code length of a hyper-latent in bytes; an escape counts as its first symbol."""
-    rows, offset = (table[quality - 1][:, None] for table in (model.hyper_prior.index, model.hyper_prior.offset))
-    values = z[:, hyper_cells(cells)] - offset
-    symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL
-    bits = PRECISION - np.log2(model.tables.counts[rows, symbols])
-    return float((bits * (rows > 0)).sum() / 8)
 
 
 def _file_size(picture: TestPicture, quality: int, mask: bytes, streams: dict, parts: dict | None = None) -> int:

@@ -135,19 +135,26 @@ class ObicCoder:
         container = open_container(data)
         result = {"header_bytes": container.overhead_bytes, "mask_bytes": container.mask_bytes}
         for index, side in enumerate(("background", "object")[: self._n_layers]):
-            z = hyper_bytes(container, index, self._model)
+            z = layer_hyper_bytes(container, index, self._model)
             result |= {f"{side}_z_bytes": z, f"{side}_residual_bytes": container.layer_bytes(index) - z}
         return {"payload": len(data), **result}
 
 
-def hyper_bytes(container: Container, index: int, model: CodecModel) -> float:
-    """The ideal code length of the hyper-latent of one layer, in bytes; escapes count as their first symbol."""
+def layer_hyper_bytes(container: Container, index: int, model: CodecModel) -> float:
+    """`hyper_bytes` of one layer of a file."""
     header = container.header
     labels = decode_label_map(header.mask, *grid_size(header.height, header.width), header.n_layers)
-    touched = hyper_cells(labels == index)
-    prior, quality = model.hyper_prior, header.layers[index].quality
-    rows, offset = (each[quality - 1][:, None] for each in (prior.index, prior.offset))
-    symbols = codec.decode_symbols(container, index, model)[0][:, touched] - offset
-    symbols = np.where(np.abs(symbols) > MAX_SYMBOL, ESCAPE, symbols) + MAX_SYMBOL
+    z, _ = codec.decode_symbols(container, index, model)
+    return hyper_bytes(z, labels == index, header.layers[index].quality, model)
+
+
+def hyper_bytes(z: np.ndarray, cells: np.ndarray, quality: int, model: CodecModel) -> float:
+    """The ideal code length in bytes of a hyper-latent int32 [Z, h4, w4] of some cells, bool [h, w].
+
+    An escape counts as its first symbol.
+    """
+    rows, offset = (table[quality - 1][:, None] for table in (model.hyper_prior.index, model.hyper_prior.offset))
+    values = z[:, hyper_cells(cells)] - offset
+    symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL
     bits = PRECISION - np.log2(model.tables.counts[rows, symbols])
     return float((bits * (rows > 0)).sum() / 8)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from obic.constants import HYPER, MAX_QUALITY
+from obic.constants import HYPER, HYPER_CLAMP, MAX_QUALITY
 from obic.metrics import ms_ssim
 from obic.nn.blocks import straight_through
 from obic.nn.hyperprior import index_to_scale
@@ -58,7 +58,7 @@ def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality:
     scaled = features * cells * network.gain(level)
     touched = F.max_pool2d(pad_to_hyper(cells), HYPER)
     z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions)).float() * touched
-    z_rounded = straight_through(z).clamp(-127, 127)
+    z_rounded = straight_through(z).clamp(-HYPER_CLAMP, HYPER_CLAMP)
     z_scale = index_to_scale(network.scale_index.of_hyper(level).clamp(LOWEST_INDEX, 63))
     z_coded = z + torch.rand_like(z) - 0.5 if noisy else z_rounded
     hyper_bits = gaussian_bits(z_coded, z_scale) * touched

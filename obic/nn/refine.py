@@ -7,7 +7,8 @@ inference for neural image compression", section 3.2). The hyper-latents stay as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -41,16 +42,17 @@ class LayerLatent(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """The layers of a picture, or of a tile of it, one a row: [L, ..., h, w]; level: [L]."""
+    """The layers of a picture, or of a tile of it, one a row: [L, ..., h, w]; level, weight (lambda): [L]."""
 
     level: Tensor
+    weight: Tensor
     cells: Tensor
     conditions: Tensor
     hyper: Tensor
     index: Tensor
 
     def of(self, area: Area) -> _Rows:
-        return _Rows(self.level, *(maps[..., *area] for maps in self[1:]))
+        return _Rows(self.level, self.weight, *(maps[..., *area] for maps in self[2:]))
 
 
 def refine(
@@ -60,46 +62,53 @@ def refine(
 
     rgb: uint8 [H, W, 3]. Gives the same every time. A step takes about four times as long as decoding.
     """
-    quality = torch.tensor([float(each.quality) for each in layers], device=features.device)
-    rows, weight = _rows(network, layers, quality), distortion_weight(quality)
+    rows = _rows(network, layers, features.device)
     generator = torch.Generator(features.device).manual_seed(0)
     refined = features.clone()
-    everywhere = np.ones(features.shape[-2:], bool)
-    wanted = tiles(everywhere, MARGIN, SIDE)
-    work = [(tile, step) for tile in wanted for step in range(steps)]
-    for (inner, outer, crop), step in track("refinement", work):
-        if step == 0:
-            part, start = rows.of(outer), refined[..., *outer].clone()
-            pixels = torch.tensor(rgb[times(outer, CELL)], device=start.device).permute(2, 0, 1)[None]
-            pixels = pad_to_cells(pixels.float() / 255)
-            change, momentum, power = (torch.zeros_like(start) for _ in range(3))
+    wanted = tiles(np.ones(features.shape[-2:], bool), MARGIN, SIDE)
+    shares = track("refinement", [step / steps for _ in wanted for step in range(steps)])
+    for inner, outer, crop in wanted:
+        pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
+        pixels = pad_to_cells(pixels.float() / 255)
+        schedule = islice(shares, steps)
+        better = _refined_tile(network, pixels, refined[..., *outer], rows.of(outer), schedule, generator)
+        refined[..., *inner] = better[..., *crop]
+    next(shares, None)  # tells of the last step
+    return refined
+
+
+def _refined_tile(
+    network: CodecNetwork, pixels: Tensor, start: Tensor, rows: _Rows, schedule: Iterable[float],
+    generator: torch.Generator,
+) -> Tensor:
+    """`refine` for one tile. schedule: the share of the steps that lies behind, before each of them."""
+    change, momentum, power = (torch.zeros_like(start) for _ in range(3))
+    for count, share in enumerate(schedule, 1):
         with torch.enable_grad():
             change.requires_grad_()
-            temperature = HOT * (COLD / HOT) ** (step / steps)
-            loss = _loss(network, pixels, start, change, part, weight, temperature, generator)
+            temperature = HOT * (COLD / HOT) ** share
+            loss = _loss(network, pixels, start, change, rows, temperature, generator)
             (gradient,) = torch.autograd.grad(loss, change)
         change = change.detach()
         momentum.lerp_(gradient, 1 - MOMENTUM)
         power.lerp_(gradient.square(), 1 - POWER)
         damping = DAMPING * gradient.square().mean().sqrt()
-        size = STEP_SIZE * (1 - 0.9 * step / steps) / (1 - MOMENTUM ** (step + 1))
-        change -= size * momentum / ((power / (1 - POWER ** (step + 1))).sqrt() + damping)
-        if step == steps - 1:
-            better = start + (change * part.cells / network.gain(part.level)).sum(0, keepdim=True)
-            refined[..., *inner] = better[..., *crop]
-    return refined
+        size = STEP_SIZE * (1 - 0.9 * share) / (1 - MOMENTUM**count)
+        change -= size * momentum / ((power / (1 - POWER**count)).sqrt() + damping)
+    return start + (change * rows.cells / network.gain(rows.level)).sum(0, keepdim=True)
 
 
-def _rows(network: CodecNetwork, layers: Sequence[LayerLatent], quality: Tensor) -> _Rows:
+def _rows(network: CodecNetwork, layers: Sequence[LayerLatent], device: torch.device) -> _Rows:
+    quality = torch.tensor([float(each.quality) for each in layers], device=device)
     level = quality_to_level(quality, network.shape.levels)
-    cells = torch.from_numpy(np.stack([each.cells for each in layers])[:, None]).to(quality.device).float()
+    cells = torch.from_numpy(np.stack([each.cells for each in layers])[:, None]).to(device).float()
     hyper = [hyper_features(network, each.z, *each.cells.shape) for each in layers]
-    index = torch.from_numpy(np.stack([each.index for each in layers])).to(quality.device)
-    return _Rows(level, cells, network.conditions(cells, level), torch.cat(hyper), index)
+    index = torch.from_numpy(np.stack([each.index for each in layers])).to(device)
+    return _Rows(level, distortion_weight(quality), cells, network.conditions(cells, level), torch.cat(hyper), index)
 
 
 def _loss(
-    network: CodecNetwork, pixels: Tensor, start: Tensor, change: Tensor, rows: _Rows, weight: Tensor,
+    network: CodecNetwork, pixels: Tensor, start: Tensor, change: Tensor, rows: _Rows,
     temperature: float, generator: torch.Generator,
 ) -> Tensor:
     """Eq. 4 for features `start`, changed by `change` where the quantiser sees them."""
@@ -117,7 +126,7 @@ def _loss(
     scale = index_to_scale(rows.index + 0.5)  # indices are rounded down
     bits = (gaussian_bits(coded, scale) * (rows.index > 0) * rows.cells).sum()
     lost = distortion(output, pixels, F.interpolate(rows.cells[:, 0][None], scale_factor=CELL))[0]
-    return (weight * rows.cells.mean((1, 2, 3)) * lost).sum() + bits / pixels[0, 0].numel()
+    return (rows.weight * rows.cells.mean((1, 2, 3)) * lost).sum() + bits / pixels[0, 0].numel()
 
 
 def _rounded(value: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
