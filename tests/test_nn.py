@@ -17,13 +17,15 @@ from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion_weight, gaussian_bits
-from obic.train.codec import new_network, training_loss
-from obic.train.crops import Batches, draw_rows
+from obic.train.checkpoint import new_network
+from obic.train.codec import training_loss
+from obic.train.crops import OFTEN, Batches, any_quality, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_hyper_prior, fitted_tables
 from obic.train.optim import Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
+from obic.train.vivid import BEST_QUALITY, low_quality
 from obic.weights import codec_from_bytes, fingerprint_of
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
@@ -147,11 +149,18 @@ def test_rows_of_labels():
     labels = torch.zeros(3, 4, 4)
     labels[1, :2] = 1
     labels[2] = 1
-    rows = draw_rows(torch.stack([1 - labels, labels], 1), random.Random(0), best_quality=30)
+    rows = draw_rows(torch.stack([1 - labels, labels], 1), random.Random(0), low_quality)
     assert rows.pictures.tolist() == [0, 1, 1, 2] and rows.numbers.tolist() == [0, 0, 1, 1]
-    assert 1 <= rows.quality.min() and rows.quality.max() <= 30
+    assert 1 <= rows.quality.min() and rows.quality.max() <= BEST_QUALITY
     assert torch.equal(rows.joined(rows.cells), torch.ones(3, 1, 4, 4))
     assert rows.joined(rows.cells, torch.tensor([0.0, 1, 0, 1])).mean((1, 2, 3)).tolist() == [0, 0.5, 1]
+
+
+def test_most_qualities_are_drawn_where_most_pictures_are_coded():
+    generator = random.Random(0)
+    drawn = [any_quality(generator) for _ in range(2000)]
+    often = sum(OFTEN[0] <= quality <= OFTEN[1] for quality in drawn) / len(drawn)
+    assert min(drawn) < 5 and max(drawn) > 96 and 0.7 < often < 0.86  # 0.65 and 0.35 * 0.4
 
 
 def test_orthogonalise():

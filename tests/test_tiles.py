@@ -14,7 +14,7 @@ from obic.nn.blocks import reach
 from obic.nn.model import Shape
 from obic.nn.tiles import tiles, times
 from obic.progress import told_to, track
-from obic.train.codec import new_network
+from obic.train.checkpoint import new_network
 from test_codec import picture
 
 WHOLE, SMALL = 10**6, 4  # sides of tiles, in cells

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from obic.entropy.tables import gaussian_tables
 from obic.nn.model import Shape
 from obic.segment.deeplab import DeepLab
 from obic.train import parallel, vivid
-from obic.train.checkpoint import checkpoint_log, load_checkpoint, save_checkpoint
-from obic.train.codec import new_network, train
+from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
+from obic.train.codec import train
 from obic.train.crops import Batches
 from obic.train.data import Sample
 from obic.train.optim import Average
@@ -106,6 +107,17 @@ def test_packed_weights_become_a_network_again(tmp_path):
         near = {"scale_map.weight": 1, "scale_map.bias": 4, "hyper_index": 1}.get(name, 0)
         difference = np.abs(arrays[name].astype(float) - again[name])
         assert difference.max() <= near or (name == "hyper_index" and difference.mean() < 0.5), name
+
+
+def test_a_network_grows_by_blocks_and_is_nearly_what_it_was():
+    torch.manual_seed(0)
+    network = new_network(TINY)
+    larger = grown(network, replace(TINY, coarse_blocks=3))
+    pixels = torch.rand(1, 3, 64, 64)
+    before, after = network.analysis(pixels), larger.analysis(pixels)
+    assert 0 < (after - before).abs().max() < 0.1 * before.abs().max()
+    with pytest.raises(ValueError, match="has no place"):
+        grown(network, replace(TINY, latent=24))
 
 
 def test_a_checkpoint_holds_the_averaged_weights(tmp_path):

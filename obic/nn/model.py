@@ -22,7 +22,7 @@ class Shape:
     fine: int = 192
     fine_blocks: int = 3
     coarse: int = 256
-    coarse_blocks: int = 3
+    coarse_blocks: int = 5
     latent: int = 128
     hyper: int = 64
     hyper_width: int = 128

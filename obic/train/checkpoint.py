@@ -41,6 +41,27 @@ def load_checkpoint(path: str | Path) -> CodecNetwork:
     return network
 
 
+def new_network(shape: Shape) -> CodecNetwork:
+    """A network with its start values, untrained."""
+    network = CodecNetwork(shape)
+    network.start()
+    return network
+
+
+def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
+    """The network with more blocks in its stages, if `shape` has more; at first they add next to nothing.
+
+    Raises ValueError if anything else differs.
+    """
+    larger, state = new_network(shape), network.state_dict()
+    fits = {name: value.shape for name, value in larger.state_dict().items()}
+    misfits = [name for name, value in state.items() if fits.get(name) != value.shape]
+    if misfits:
+        raise ValueError(f"a network of {network.shape} does not grow into {shape}: {misfits[0]} has no place in it")
+    larger.load_state_dict(state, strict=False)
+    return larger
+
+
 def _unpacked(folder: Path) -> CodecNetwork:
     """The inverse of `obic.train.pack`, as far as it has one: the integer map is exact to its rounding, the prior of z
     becomes the zero-mean one that training knows."""

@@ -20,7 +20,7 @@ from obic.constants import CELL
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight
 from obic.train import parallel
-from obic.train.checkpoint import checkpoint_log, load_checkpoint, save_checkpoint
+from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
@@ -59,15 +59,11 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     fade = min(max((progress - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
     lost = distortion(output, pixels, regions, fade)[rows.pictures, rows.numbers]
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
-    loss = (distortion_weight(rows.quality) * area * lost * kept + per_pixel).sum() / len(pixels)
+    weight = distortion_weight(rows.quality)
+    # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every quality.
+    loss = ((weight * area * lost * kept + per_pixel) / weight.sqrt()).sum() / len(pixels)
     hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
     return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area).sum().item() / len(pixels), hyper_share
-
-
-def new_network(shape: Shape) -> CodecNetwork:
-    network = CodecNetwork(shape)
-    network.start()
-    return network
 
 
 def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *, muon_lr: float, adam_lr: float,
@@ -115,7 +111,8 @@ def main() -> None:
     add("--out", type=Path, default=Path("runs/codec.pt"),
         help="checkpoint, saved every five minutes; the curves go beside it, as .csv (default runs/codec.pt)")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--init", metavar="PATH", help="start from a checkpoint, or from a folder of packed weights")
+    start.add_argument("--init", metavar="PATH", help="start from a checkpoint, or from a folder of packed "
+                       "weights; blocks that they lack start as next to nothing")
     start.add_argument("--resume", metavar="PATH", help="go on with a checkpoint where its schedule stood")
     add("--done", type=float, default=0.0, metavar="SHARE", help="share of the schedule already behind, 0..1; with "
         "--init, 0.15 skips the phase of squared error and starts at a lower rate of learning")
@@ -138,7 +135,7 @@ def main() -> None:
         if done >= 1:
             parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
     elif args.init:
-        network = load_checkpoint(args.init)
+        network = grown(load_checkpoint(args.init), Shape())
     samples = load_samples(args.data, limit=args.limit)
     count = sum(p.numel() for p in network.parameters())
     say(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")

@@ -63,10 +63,14 @@ class Head(nn.Module):
         return self.layers(view * view.shape[1] ** 0.5)  # of unit variance again
 
 
+def low_quality(generator: random.Random) -> float:
+    return generator.uniform(1, BEST_QUALITY)
+
+
 def decoded_features(network: CodecNetwork, pixels: Tensor, labels: Tensor, generator: random.Random):
     """What the synthesis of a decoder is given, at random low qualities: features and conditions of all cells."""
     layers = torch.stack([1 - labels, labels], 1)
-    rows = draw_rows(layers, generator, BEST_QUALITY)
+    rows = draw_rows(layers, generator, low_quality)
     with torch.no_grad():
         features = network.analysis(pixels - 0.5)[rows.pictures].float()
         decoded, conditions, _ = code_layers(network, features, rows.cells, rows.quality, noisy=False)

@@ -18,7 +18,8 @@ from obic import codec
 from obic.bench.exactness import symbols_hash
 from obic.container import open_container
 from obic.nn.model import Shape
-from obic.train.codec import new_network, train
+from obic.train.checkpoint import new_network
+from obic.train.codec import train
 from obic.train.crops import Batches
 from obic.train.data import load_samples
 from obic.train.pack import pack, write
