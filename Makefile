@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-speed bench-everyday train lint clean
+.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ ablations: $(READY) data ## what the paper's decisions are worth; writes docs/ab
 
 bench-effort: $(READY) data ## what encode --effort gives and costs; writes docs/effort.md
 	$(BIN)/python -m obic.bench.effort --data $(DATA) $(ARGS)
+
+bench-looks: $(READY) data ## what decode --look vivid gives and costs; writes docs/looks.md
+	$(BIN)/python -m obic.bench.looks --data $(DATA) $(ARGS)
 
 bench-speed: $(READY) data ## seconds and memory, stage by stage, small pictures to large; writes docs/speed.md
 	$(BIN)/python -m obic.bench.speed --data $(DATA) $(ARGS)

@@ -27,6 +27,7 @@ from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe
 from obic.recipe import encode as encode_by
 
+Look = Literal["faithful", "vivid"]
 ImageLike = Source | np.ndarray | torch.Tensor
 File = Container | bytes | str | os.PathLike | BinaryIO | ByteSource
 
@@ -107,14 +108,19 @@ class Codec:
             warnings.warn(coded.warning, stacklevel=2)
         return coded.data
 
-    def decode(self, file: File, *, damaged: Literal["error", "skip"] = "error") -> Image.Image:
+    def decode(
+        self, file: File, *, damaged: Literal["error", "skip"] = "error", look: Look = "faithful"
+    ) -> Image.Image:
         """The whole picture: RGB, or RGBA where layers are missing. Its metadata are in `info`.
 
+        look: "vivid" makes pictures of low rates sharp instead of smooth, with detail that is made up.
         Raises FormatError (with damaged="skip" only if no layer is whole) and UnsupportedError.
         """
-        return self._decode([open_file(file)], damaged)[0]
+        return self._decode([open_file(file)], damaged, look)[0]
 
-    def extract(self, file: File, layer: str | int | Iterable[str | int]) -> Image.Image:
+    def extract(
+        self, file: File, layer: str | int | Iterable[str | int], *, look: Look = "faithful"
+    ) -> Image.Image:
         """A layer, or several together, by name or index: RGBA. Reads the header and those layers, nothing else.
 
         For a smaller `.obic` file with these layers, without a network: `obic.open(file).subset([layer])`.
@@ -123,7 +129,7 @@ class Codec:
         container = open_file(file)
         wanted = [layer] if isinstance(layer, str | int) else layer
         indices = list(dict.fromkeys(index for each in wanted for index in container.layer_indices(each)))
-        pixels = codec.extract_picture(container, indices, self._networks.codec(container.header.model))
+        pixels = codec.extract_picture(container, indices, self._networks.codec(container.header.model, look=look))
         return _image(pixels, container, "error")
 
     def analyse(
@@ -160,20 +166,21 @@ class Codec:
         workers: int = 2,
         batch_size: int | None = None,
         damaged: Literal["error", "skip"] = "error",
+        look: Look = "faithful",
     ) -> list[Image.Image]:
         """`decode` for many files. workers, batch_size: as for `encode_all`, with the synthesis transform."""
 
         def work(batch: list[File]) -> list[Image.Image]:
-            return self._decode([open_file(file) for file in batch], damaged)
+            return self._decode([open_file(file) for file in batch], damaged, look)
 
         return self._all(work, files, workers, batch_size)
 
-    def _decode(self, containers: list[Container], damaged: str) -> list[Image.Image]:
+    def _decode(self, containers: list[Container], damaged: str, look: Look) -> list[Image.Image]:
         """Files of one model after the other, in their order."""
         images = []
         for fingerprint, group in groupby(containers, lambda container: container.header.model):
             some = list(group)
-            decoded = codec.decode_pictures(some, self._networks.codec(fingerprint), damaged=damaged)
+            decoded = codec.decode_pictures(some, self._networks.codec(fingerprint, look=look), damaged=damaged)
             images += [_image(one.pixels, container, damaged) for one, container in zip(decoded, some, strict=True)]
         return images
 
@@ -199,9 +206,9 @@ def decode(file: File, **options) -> Image.Image:
     return default_codec().decode(file, **options)
 
 
-def extract(file: File, layer: str | int | Iterable[str | int]) -> Image.Image:
+def extract(file: File, layer: str | int | Iterable[str | int], **options) -> Image.Image:
     """As `Codec.extract`, on the best device there is."""
-    return default_codec().extract(file, layer)
+    return default_codec().extract(file, layer, **options)
 
 
 def open_file(file: File) -> Container:

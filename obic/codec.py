@@ -14,6 +14,7 @@ from obic.constants import MAX_QUALITY, MIN_QUALITY, OBJECT_COVERAGE, PART_PIXEL
 from obic.container import Container, Limits, mux, open_container
 from obic.entropy.layer import decode_layer, encode_layer
 from obic.errors import FormatError, ObicError, UnsupportedError, UsageError
+from obic.looks import FAITHFUL, LOOKS
 from obic.masks import (
     alpha_from_cells,
     decode_label_map,
@@ -66,12 +67,17 @@ class Decoded:
         return self.rgb if self.alpha is None else np.dstack([self.rgb, self.alpha])
 
 
-def load_model(device: str = "auto", fingerprint: int | None = None, encoder: bool = False) -> CodecModel:
+def load_model(
+    device: str = "auto", fingerprint: int | None = None, encoder: bool = False, look: str = FAITHFUL
+) -> CodecModel:
     """The codec's networks and tables. device: "auto", "cpu" or "cuda"; fingerprint: None for the default model.
 
-    Raises UsageError (no such device) or UnsupportedError (no such model).
+    look: what decoded pictures are to be, "faithful" or "vivid" (sharp instead of smooth at low rates).
+    Raises UsageError (no such device or look) or UnsupportedError (no such model, or a model without that look).
     """
-    model = load_codec(fingerprint, device=choose_device(device), encoder=encoder)
+    if look not in LOOKS:
+        raise UsageError(f"unknown look {look!r}; choose {' or '.join(LOOKS)}")
+    model = load_codec(fingerprint, device=choose_device(device), encoder=encoder, look=look)
     inference.prepare(model.network)
     return model
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from obic.looks import FAITHFUL
+
 if TYPE_CHECKING:
     from obic.segment import Segmenter
     from obic.weights import CodecModel
@@ -19,19 +21,21 @@ class Networks:
         self._device = device
         self._workers = workers
         self._lock = Lock()
-        self._codecs: dict[tuple[int | None, bool], CodecModel] = {}
+        self._codecs: dict[tuple[int | None, bool, str], CodecModel] = {}
         self._segmenter: Segmenter | None = None
 
-    def codec(self, fingerprint: int | None = None, *, encoder: bool = False) -> "CodecModel":
+    def codec(
+        self, fingerprint: int | None = None, *, encoder: bool = False, look: str = FAITHFUL
+    ) -> "CodecModel":
         """As `obic.codec.load_model`; a codec that can encode serves decoding too."""
         from obic.codec import load_model
 
         with self._lock:
-            if (fingerprint, encoder) not in self._codecs:
-                model = self._load(lambda: load_model(self._device, fingerprint=fingerprint, encoder=encoder))
+            if (fingerprint, encoder, look) not in self._codecs:
+                model = self._load(lambda: load_model(self._device, fingerprint, encoder, look))
                 for name in (fingerprint, model.fingerprint):
-                    self._codecs[name, encoder] = self._codecs[name, False] = model
-            return self._codecs[fingerprint, encoder]
+                    self._codecs[name, encoder, look] = self._codecs[name, False, look] = model
+            return self._codecs[fingerprint, encoder, look]
 
     def segmenter(self) -> "Segmenter":
         """As `obic.codec.load_segmenter`."""

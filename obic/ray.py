@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 from obic.cli.batch import OBIC_SUFFIXES, PICTURE_SUFFIXES
 from obic.container import files_below, open_container
 from obic.errors import ObicError, UsageError
+from obic.looks import FAITHFUL
 
 if TYPE_CHECKING:
     from obic.api import Codec
@@ -45,16 +46,17 @@ def encode_folder(source: str, target: str, *, workers: int = 2, device: str = "
 
 
 def decode_folder(
-    source: str, target: str, *, workers: int = 2, device: str = "auto", format: str = "png", damaged: str = "error"
+    source: str, target: str, *, workers: int = 2, device: str = "auto", format: str = "png", damaged: str = "error",
+    look: str = FAITHFUL,
 ) -> list[Outcome]:
     """Decodes every `.obic` file below one folder into another: as `encode_folder`, the other way.
 
-    format, damaged: as `obic decode` has them. Raises UsageError for an unknown format too.
+    format, damaged, look: as `obic decode` has them. Raises UsageError for an unknown format too.
     """
     from obic.images import picture_format
 
     ending = "." + format.lower().lstrip(".")
-    work = partial(_decode, picture_format(format), damaged)
+    work = partial(_decode, picture_format(format), {"damaged": damaged, "look": look})
     return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, device)
 
 
@@ -62,15 +64,15 @@ def _encode(options: dict, codec: Codec, data: bytes) -> bytes:
     return codec.encode(data, **options)
 
 
-def _decode(format: str, damaged: str, codec: Codec, data: bytes) -> bytes:
+def _decode(format: str, options: dict, codec: Codec, data: bytes) -> bytes:
     import numpy as np
 
     from obic.images import write_picture
     from obic.metadata import metadata_of_file
 
     container = open_container(data)
-    pixels = np.asarray(codec.decode(container, damaged=damaged))
-    return write_picture(pixels, format, metadata_of_file(container, damaged=damaged)[0])
+    pixels = np.asarray(codec.decode(container, **options))
+    return write_picture(pixels, format, metadata_of_file(container, damaged=options["damaged"])[0])
 
 
 def _convert_all(

@@ -20,8 +20,9 @@ import torch
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import HyperPrior, Tables
 from obic.errors import ObicError, UnsupportedError
+from obic.looks import FAITHFUL
 from obic.nn.blank import blank
-from obic.nn.model import CodecNetwork, Shape
+from obic.nn.model import CodecNetwork, Shape, Synthesis
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder."  # prefix of the arrays that only an encoder needs
@@ -53,11 +54,14 @@ def folders() -> list[Path]:
     return [place for place in places if (place / MANIFEST).is_file()]
 
 
-def load_codec(fingerprint: int | None = None, *, device: str = "cpu", encoder: bool = False) -> CodecModel:
+def load_codec(
+    fingerprint: int | None = None, *, device: str = "cpu", encoder: bool = False, look: str = FAITHFUL
+) -> CodecModel:
     """The codec with that fingerprint, or the default one.
 
-    encoder: load the analysis transforms too. Raises UnsupportedError if no folder of weights has that fingerprint,
-    ObicError if the file is missing or is not the one the manifest names.
+    encoder: load the analysis transforms too. look: one of LOOKS, which synthesis it has. Raises UnsupportedError if no
+    folder of weights has that fingerprint, or that look of it; ObicError if a file is missing or is not the one the
+    manifest names.
     """
     known = []
     for folder in folders():
@@ -66,13 +70,33 @@ def load_codec(fingerprint: int | None = None, *, device: str = "cpu", encoder: 
         for entry in manifest["codecs"]:
             known.append(entry["fingerprint"])
             if entry["fingerprint"] == wanted:
-                return codec_from_bytes(_read(folder, entry), Shape(**entry["shape"]), device=device, encoder=encoder)
+                model = codec_from_bytes(_read(folder, entry), Shape(**entry["shape"]), device=device, encoder=encoder)
+                if look != FAITHFUL:
+                    model.network.synthesis = _synthesis(_look(folder, entry, look), model.network.shape, device)
+                return model
     if not known:
         raise ObicError("no weights found: reinstall obic, or name their folder in OBIC_WEIGHTS")
     raise UnsupportedError(
         f"the file was made with model {fingerprint:08x}, this build has {', '.join(known)}: "
         "decode it with the version of obic that wrote it, or name a folder with its weights in OBIC_WEIGHTS"
     )
+
+
+def _look(folder: Path, entry: Mapping, look: str) -> bytes:
+    looks = entry.get("looks", {})
+    if look not in looks:
+        raise UnsupportedError(f"model {entry['fingerprint']} has no look {look!r}: decode it with {FAITHFUL!r}")
+    return _read(folder, looks[look])
+
+
+def _synthesis(data: bytes, shape: Shape, device: str) -> Synthesis:
+    """The synthesis in the bytes of a look's file (`obic.train.pack` writes them)."""
+    with np.load(io.BytesIO(data)) as archive:
+        parameters = {name: torch.from_numpy(archive[name].astype(np.float32)).to(device) for name in archive.files}
+    with blank():
+        synthesis = Synthesis(shape, parameters["layers.0.weight"].shape[1] - shape.latent - 2)
+    synthesis.load_state_dict(parameters, assign=True)
+    return synthesis.requires_grad_(False).eval()
 
 
 def segmenter_bytes() -> bytes:

@@ -35,6 +35,7 @@ class In(nn.Module):
     def __init__(self, network: nn.Module, dtype: torch.dtype):
         super().__init__()
         self.network, self.dtype = deepcopy(network).to(dtype), dtype
+        self.grain = network.grain
 
     def forward(self, *inputs):
         return self.network(*(tensor.to(self.dtype) for tensor in inputs))

@@ -25,7 +25,7 @@ from obic.train.estimate import estimate
 from obic.train.fit import fitted_hyper_prior, fitted_tables
 from obic.train.optim import Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
-from obic.train.vivid import BEST_QUALITY, low_quality
+from obic.train.vivid import mostly_low_quality
 from obic.weights import codec_from_bytes, fingerprint_of
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
@@ -149,9 +149,9 @@ def test_rows_of_labels():
     labels = torch.zeros(3, 4, 4)
     labels[1, :2] = 1
     labels[2] = 1
-    rows = draw_rows(torch.stack([1 - labels, labels], 1), random.Random(0), low_quality)
+    rows = draw_rows(torch.stack([1 - labels, labels], 1), random.Random(0), mostly_low_quality)
     assert rows.pictures.tolist() == [0, 1, 1, 2] and rows.numbers.tolist() == [0, 0, 1, 1]
-    assert 1 <= rows.quality.min() and rows.quality.max() <= BEST_QUALITY
+    assert 1 <= rows.quality.min() and rows.quality.max() <= 100
     assert torch.equal(rows.joined(rows.cells), torch.ones(3, 1, 4, 4))
     assert rows.joined(rows.cells, torch.tensor([0.0, 1, 0, 1])).mean((1, 2, 3)).tolist() == [0, 0.5, 1]
 

@@ -15,8 +15,7 @@ from torch import multiprocessing
 
 from obic.entropy.tables import gaussian_tables
 from obic.nn.model import Shape
-from obic.segment.deeplab import DeepLab
-from obic.train import parallel, vivid
+from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.codec import train
 from obic.train.crops import Batches
@@ -127,16 +126,3 @@ def test_a_checkpoint_holds_the_averaged_weights(tmp_path):
     loaded = load_checkpoint(tmp_path / "a.pt").state_dict()
     assert all(torch.allclose(loaded[name], value, atol=1e-2) for name, value in average.state.items())
     assert checkpoint_log(tmp_path / "a.pt") == {"steps": 3}
-
-
-def test_a_vivid_synthesis_leaves_the_rest_of_the_codec_alone(tmp_path):
-    torch.manual_seed(0)
-    network = new_network(TINY)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    batches = Batches([Sample("a", noise, None)], 64, 1, "cpu", seed=0)
-    vivid.train(network, vivid.Views(DeepLab()), batches, 0.01, tmp_path / "vivid.pt", muon_lr=0.005)
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed and all(name.startswith("synthesis.") for name in changed)
-    assert (tmp_path / "vivid.csv").read_text().startswith("minutes,step,progress,loss,distortion,features,fooled")
-    load_checkpoint(tmp_path / "vivid.pt")

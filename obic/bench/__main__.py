@@ -25,7 +25,7 @@ from obic.bench.speed import measure_speed
 
 SHEET_PICTURES, SHEET_SIDE = ("kodim04", "kodim07", "kodim15", "kodim20"), 224
 SHEET_RIVALS = ("HEVC intra", "AVIF", "WebP", "JPEG 2000", "JPEG")
-EXAMPLE = Path(__file__).parents[2] / "examples" / "chelsea.png"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def main() -> None:
@@ -62,7 +62,8 @@ def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]],
         each = [dict(coders(picture, (plan.DEFAULT, *SHEET_RIVALS), device)) for picture in chosen]
         columns = {name.removesuffix(plan.DEFAULT[4:]): [one[name] for one in each] for name in each[0]}
         figures.sheet(chosen, columns, RATE, SHEET_SIDE, folder / "sheet.webp")
-    result["example_bytes"] = figures.example(EXAMPLE, folder / "example.webp")
+    result["example_bytes"] = figures.example(EXAMPLES / "chelsea.png", folder / "example.webp")
+    figures.cutouts(EXAMPLES / "astronaut.png", folder / "cutouts.webp")
     (folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     (folder / "results.md").write_text(tables.report(result))
 

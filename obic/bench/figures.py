@@ -135,3 +135,21 @@ def example(source: Path, target: Path) -> int:
         canvas.paste(cell, (column * (original.width + GAP), 0), cell if cell.mode == "RGBA" else None)
     canvas.save(target, quality=90, method=6)
     return len(data)
+
+
+def cutouts(source: Path, target: Path) -> None:
+    """A picture, and the object of its files on green: along the cells, and with the mask to the pixel."""
+    original = Image.open(source).convert("RGB")
+    cells = [("original", original)]
+    for alpha, title in (("grid", "along the cells"), ("pixel", "to the pixel")):
+        data = api.encode(original, alpha=alpha)
+        over = Image.new("RGB", original.size, "seagreen")
+        cut_out = api.extract(data, "object")
+        over.paste(cut_out, mask=cut_out)
+        cells.append((f"{title}: {len(data):,} bytes", over))
+    width, height = original.size
+    canvas = Image.new("RGB", (len(cells) * (width + GAP) - GAP, height + CAPTION // 2), "white")
+    for column, (title, cell) in enumerate(cells):
+        canvas.paste(cell, (column * (width + GAP), 0))
+        _write(canvas, (column * (width + GAP), height), title)
+    canvas.save(target, quality=85, method=6)

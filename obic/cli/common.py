@@ -14,6 +14,7 @@ import click
 
 from obic.container import ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
+from obic.looks import FAITHFUL, LOOKS
 
 STREAM = "-"
 
@@ -201,6 +202,13 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where the networks run; auto takes a GPU if there is one.",
+)
+look_option = click.option(
+    "--look",
+    type=click.Choice(LOOKS),
+    default=FAITHFUL,
+    show_default=True,
+    help="What low rates look like: smooth where bits are missing, or sharp, with detail that is made up.",
 )
 max_pixels_option = click.option(
     "--max-pixels",

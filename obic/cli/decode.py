@@ -11,6 +11,7 @@ from obic.cli.common import (
     Stages,
     device_option,
     jobs_option,
+    look_option,
     obic_command,
     output_dir_option,
     output_option,
@@ -29,6 +30,7 @@ obic decode photo.obic --format webp          photo.webp, lossless
 obic decode coded/ --output-dir decoded/      every .obic file below a folder
 obic decode https://example.org/photo.obic    photo.png, here
 obic decode cut-off.obic --damaged skip       the layers that are whole
+obic decode tiny.obic --look vivid            sharp instead of smooth, where bits are few
 """
 
 
@@ -39,6 +41,7 @@ class Choices:
     format: str  # Pillow's name
     ending: str  # of a derived name
     damaged: str
+    look: str
     as_json: bool
     verbose: bool
 
@@ -54,6 +57,7 @@ class Choices:
         show_default=True,
         help="What to do about a damaged layer: give up, or leave it out and say so.",
     ),
+    look_option,
     device_option,
     jobs_option,
     click.option("--json", "as_json", is_flag=True, help="Print what was decoded, as JSON."),
@@ -67,6 +71,7 @@ def command(
     output_dir: str | None,
     format_: str | None,
     damaged: str,
+    look: str,
     device: str,
     jobs: int,
     as_json: bool,
@@ -83,7 +88,7 @@ def command(
 
     suffix = os.path.splitext(output)[1] if output not in (None, STREAM) else ""
     ending = "." + (format_ or "png").lower().lstrip(".")
-    chosen = Choices(picture_format(format_ or suffix or "png"), ending, damaged, as_json, verbose)
+    chosen = Choices(picture_format(format_ or suffix or "png"), ending, damaged, look, as_json, verbose)
     batch = Batch(sources, OBIC_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
     networks = Networks(device, jobs)
     batch.run(lambda job: _decode(job, networks, chosen), as_json=as_json)
@@ -101,7 +106,7 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
         from obic.codec import decode_picture
         from obic.images import write_picture
 
-        model = networks.codec(container.header.model)
+        model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         decoded = decode_picture(container, model, damaged=chosen.damaged)
         metadata, lost = metadata_of_file(container, damaged=chosen.damaged)

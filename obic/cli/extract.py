@@ -12,6 +12,7 @@ from obic.cli.common import (
     Stages,
     device_option,
     jobs_option,
+    look_option,
     obic_command,
     output_dir_option,
     output_option,
@@ -24,6 +25,7 @@ from obic.cli.info import describe, layer_lines
 from obic.constants import PART_ICC
 from obic.container import Container
 from obic.errors import UsageError
+from obic.looks import FAITHFUL
 from obic.metadata import metadata_of_file
 from obic.networks import Networks
 
@@ -44,6 +46,7 @@ class Choices:
     layers: tuple[str, ...]
     kind: str  # "obic" or the suffix of a picture format
     over: str | None
+    look: str
     verbose: bool
 
 
@@ -60,6 +63,7 @@ class Choices:
     output_option,
     output_dir_option,
     click.option("--format", "format_", metavar="FORMAT", help="obic, or a picture format; else by OUT's suffix."),
+    look_option,
     device_option,
     jobs_option,
     overwrite_option,
@@ -74,6 +78,7 @@ def command(
     output: str | None,
     output_dir: str | None,
     format_: str | None,
+    look: str,
     device: str,
     jobs: int,
     overwrite: bool,
@@ -97,7 +102,9 @@ def command(
     kind = (format_ or _suffix(output) or ("png" if over else "obic")).lower().lstrip(".")
     if over and kind == "obic":
         raise UsageError("--over makes pixels; name a picture with -o, or its format with --format")
-    networks, chosen = Networks(device, jobs), Choices(layers, kind, over, verbose)
+    if kind == "obic" and look != FAITHFUL:
+        raise UsageError("--look is for pixels; name a picture with -o, or its format with --format")
+    networks, chosen = Networks(device, jobs), Choices(layers, kind, over, look, verbose)
     batch.run(lambda job: _extract(job, networks, chosen))
 
 
@@ -142,7 +149,7 @@ def _pixels(
     with stage("load"):
         from obic.codec import extract_picture
 
-        model = networks.codec(container.header.model)
+        model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         pixels = extract_picture(container, indices, model)
         metadata, _ = metadata_of_file(container)

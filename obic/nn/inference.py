@@ -18,7 +18,7 @@ from obic.entropy.layer import hyper_cells
 from obic.entropy.tables import HyperPrior
 from obic.nn.blocks import reach
 from obic.nn.context import PASSES, pass_masks
-from obic.nn.model import CodecNetwork, pad_to_cells, pad_to_hyper, quality_to_level
+from obic.nn.model import CodecNetwork, noise, pad_to_cells, pad_to_hyper, quality_to_level
 from obic.nn.tiles import SIDE, Area, tiles, times
 from obic.progress import track
 
@@ -119,6 +119,9 @@ def synthesise_all(
     """`synthesise` for B pictures together. sizes: the height and width of each."""
     pictures = [np.empty((*size, 3), np.uint8) for size in sizes]
     everywhere = np.ones(features.shape[-2:], bool)
+    if network.synthesis.grain:
+        grain = noise(network.synthesis.grain, *features.shape[-2:]).to(features)
+        conditions = torch.cat([conditions, grain.expand(len(features), -1, -1, -1)], 1)
     for inner, outer, crop in track("synthesis", tiles(everywhere, reach(network.synthesis), side)):
         pixels = network.synthesis(features[..., *outer], conditions[..., *outer])[..., *times(crop, CELL)]
         pixels = ((pixels.float() + 0.5) * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

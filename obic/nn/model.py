@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,12 +50,17 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Features [B, M, h, w], with the map of presence and level [B, 2, h, w] -> pixels [B, 3, 16h, 16w]."""
+    """Features [B, M, h, w], with the map of presence and level [B, 2, h, w] -> pixels [B, 3, 16h, 16w].
 
-    def __init__(self, shape: Shape):
+    grain: planes of noise that follow the two of the map, for a synthesis that makes texture up: where nothing was
+    coded its input would be the same in every cell, and so would its pixels.
+    """
+
+    def __init__(self, shape: Shape, grain: int = 0):
         super().__init__()
+        self.grain = grain
         self.layers = nn.Sequential(
-            nn.Conv2d(shape.latent + 2, shape.coarse, 1), blocks(shape.coarse, shape.coarse_blocks),
+            nn.Conv2d(shape.latent + 2 + grain, shape.coarse, 1), blocks(shape.coarse, shape.coarse_blocks),
             Up(shape.coarse, shape.fine, 2), blocks(shape.fine, shape.fine_blocks),
             Up(shape.fine, 3, CELL // 2))
 
@@ -100,6 +106,12 @@ class CodecNetwork(nn.Module):
 
     def relative_level(self, level: Tensor) -> Tensor:
         return 2 * level / (self.shape.levels - 1) - 1
+
+
+def noise(count: int, height: int, width: int, seed: int = 0) -> Tensor:
+    """Planes of noise in -1..1, [1, count, height, width]: the same on every machine."""
+    uniform = np.random.default_rng(seed).random((1, count, height, width), np.float32)
+    return torch.from_numpy(2 * uniform - 1)
 
 
 def quality_to_level(quality: Tensor, levels: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/codec.pt --data train-0.zip`.
 
 The map to table indices becomes integer, the prior of z and the tables are fitted to what is really coded, the rest
-becomes float16.
+becomes float16. With `--look vivid` the synthesis alone is packed, beside the codec it was trained for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ import torch
 
 from obic.constants import MAX_QUALITY, TABLE_ROWS
 from obic.entropy.tables import Tables, gaussian_tables
+from obic.looks import LOOKS
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.model import CodecNetwork, quality_to_level
-from obic.train.checkpoint import load_checkpoint
+from obic.train.checkpoint import checkpoint_log, load_checkpoint
 from obic.train.crops import Batches
 from obic.train.data import load_samples
 from obic.train.fit import count_symbols, fitted_hyper_prior, fitted_tables
@@ -82,13 +84,34 @@ def pack(checkpoint: Path, batches: Batches, crops: int) -> tuple[bytes, CodecMo
     return data, model, sizes
 
 
+def write_look(folder: Path, look: str, checkpoint: Mapping, about: Mapping) -> Path:
+    """Puts a look of the default codec into its folder of weights, and returns its file.
+
+    checkpoint: what `obic.train.vivid` saves. Raises ValueError if it was trained for another codec.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text())
+    name = manifest["default_codec"]
+    if checkpoint["codec"] != name:
+        raise ValueError(f"the look was trained for codec {checkpoint['codec']}, {folder} has {name}")
+    path = folder / f"codec-{name}-{look}.npz"
+    data = file_bytes({key: value.numpy() for key, value in checkpoint["synthesis"].items()})
+    path.write_bytes(data)
+    entry = next(each for each in manifest["codecs"] if each["fingerprint"] == name)
+    log = {**checkpoint["log"], **about}
+    looks = entry.setdefault("looks", {})
+    looks[look] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "training": log}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return path
+
+
 def write(folder: Path, data: bytes, entry: dict) -> None:
-    """Puts the file into a folder of weights and makes it the default codec; the one it replaces goes."""
+    """Puts the file into a folder of weights and makes it the default codec; what it replaces goes, with its looks."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
     manifest = json.loads(path.read_text()) if path.exists() else {"codecs": []}
     for old in manifest["codecs"]:
-        (folder / old["file"]).unlink(missing_ok=True)
+        for each in (old, *old.get("looks", {}).values()):
+            (folder / each["file"]).unlink(missing_ok=True)
     (folder / entry["file"]).write_bytes(data)
     manifest.update(default_codec=entry["fingerprint"], codecs=[entry])
     path.write_text(json.dumps(manifest, indent=2) + "\n")
@@ -97,14 +120,21 @@ def write(folder: Path, data: bytes, entry: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.pack", description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", nargs="+", required=True, help="training pictures, to fit the tables to")
+    parser.add_argument("--data", nargs="+", help="training pictures, to fit the tables to (not for a look)")
+    parser.add_argument("--look", choices=LOOKS[1:], help="pack the synthesis alone, as a look of the folder's codec")
     parser.add_argument("--crops", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("weights"), help="folder of weights")
     parser.add_argument("--trained-on", default="", help="data and hardware, for the manifest")
     args = parser.parse_args()
+    about = {"on": args.trained_on, "torch": torch.__version__, "machine": platform.machine()}
+    if args.look:
+        path = write_look(args.out, args.look, torch.load(args.checkpoint, weights_only=True), about)
+        print(f"{path}: {path.stat().st_size} bytes")
+        return
+    if not args.data:
+        parser.error("the tables are fitted to pictures: name some with --data")
     batches = Batches(load_samples(args.data, limit=1200), 256, 1, "cpu", seed=1)
     data, model, sizes = pack(args.checkpoint, batches, args.crops)
-    log = torch.load(args.checkpoint, weights_only=True)["log"]
     name = f"{model.fingerprint:08x}"
     write(args.out, data, {
         "fingerprint": name,
@@ -112,7 +142,7 @@ def main() -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
         "shape": model.network.shape.as_dict(),
         "parameters": sizes,
-        "training": {**log, "on": args.trained_on, "torch": torch.__version__, "machine": platform.machine()},
+        "training": {**checkpoint_log(args.checkpoint), **about},
     })
     print(f"{args.out / f'codec-{name}.npz'}: {len(data)} bytes, {sizes['encoder']} + {sizes['decoder']} parameters")
 

@@ -1,153 +1,164 @@
 """Trains a second synthesis for a finished codec, sharp instead of smooth: `python -m obic.train.vivid --help`.
 
-Only the synthesis is trained; every file stays as it is. Loss: a little of eq. 4's distortion, the distance of features
-of our own segmenter's backbone, and an adversarial part, for which small heads look at the same features (Sauer et al.
-2021, "Projected GANs converge faster"; high-fidelity compression: Mentzer et al. 2020, "HiFiC").
+Only the synthesis is trained; every file stays as it is. Loss: eq. 4's distortion, and Wasserstein distortion (Qiu,
+Wagner, Ballé and Theis 2024, "Wasserstein distortion: unifying fidelity and realism", between Gaussians): features of
+the two pictures have to agree in their local means and deviations, not place by place, so that texture may be made up.
+Features: differences of neighbouring pixels, and the first stages of our own segmenter.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from obic.nn.model import CodecNetwork
+from obic.constants import CELL, MAX_QUALITY
+from obic.nn.model import CodecNetwork, Shape, Synthesis, noise
 from obic.nn.rate_distortion import code_layers, distortion
 from obic.segment import load_segmenter
 from obic.segment.deeplab import DeepLab
-from obic.train.checkpoint import load_checkpoint, save_checkpoint
+from obic.train.checkpoint import load_checkpoint
 from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
-from obic.weights import segmenter_bytes
+from obic.weights import MANIFEST, segmenter_bytes
 
-BEST_QUALITY = 45  # it is for low rates: qualities of 1 to this
-DISTORTION, FEATURES, ADVERSARIAL = 1.0, 1.0, 0.02
-ADVERSARIAL_FROM = 0.1  # of the schedule
-HEAD_LR = 1e-3
+LOW_QUALITY, LOW_SHARE = 50, 0.75  # it is for low rates, and must not fail at others
+GRAIN = 8  # planes of noise
+WASSERSTEIN = 0.5
+WINDOWS = (4, 8, 4, 4)  # places of each view: 16 pixels, of the first and the last 32
+AVERAGE = 0.995  # of the weights: a short run
+DEAD = 0.05  # of a view's deviation: channels with much less than that hardly count
+FLAT = 0.02  # of a channel's: the same for places
 
 
 class Views(nn.Module):
-    """What a frozen DeepLab sees of pictures [B, 3, H, W] in 0..1: features at 1/4, 1/8 and 1/16, each normalised."""
+    """Features of pictures [B, 3, H, W] in 0..1: differences of pixels, and a frozen DeepLab's at 1/2 to 1/8.
+
+    The differences are apart by their place in squares of 8x8 pixels, the factor of the last step of the synthesis: of
+    photographs each place has its deviation and hardly a mean, of a pattern that repeats from square to square the
+    opposite.
+    """
 
     def __init__(self, network: DeepLab):
         super().__init__()
-        self.stages = nn.ModuleList([network.stem, network.layer2, network.layer3]).requires_grad_(False).eval()
+        convolution, norm, rectify, *rest = network.stem
+        stages = [nn.Sequential(convolution, norm, rectify), nn.Sequential(*rest), network.layer2]
+        self.stages = nn.ModuleList(stages).requires_grad_(False).eval()
         self.register_buffer("mean", network.mean)
         self.register_buffer("std", network.std)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        x, views = (pixels - self.mean) / self.std, []
+        x = (pixels - self.mean) / self.std
+        padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
+        differences = torch.cat([padded[..., :-1, 1:] - x, padded[..., 1:, :-1] - x], 1)
+        views = [F.pixel_unshuffle(differences, CELL // 2)]
         for stage in self.stages:
             x = stage(x)
-            views.append(F.normalize(x, dim=1))
+            views.append(x)
         return views
 
 
-class Head(nn.Module):
-    """Real or made, place by place, from one view: [B, C, h, w] -> [B, 1, h, w]."""
-
-    def __init__(self, channels: int, width: int = 96):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(width, width, 3, padding=1),
-            nn.LeakyReLU(0.2), nn.Conv2d(width, 1, 1))
-
-    def forward(self, view: Tensor) -> Tensor:
-        return self.layers(view * view.shape[1] ** 0.5)  # of unit variance again
+def wasserstein(made: list[Tensor], true: list[Tensor]) -> Tensor:
+    """Mean squared difference of the local means and deviations of two pictures' views, in units of the true ones'."""
+    total = made[0].new_zeros((), dtype=torch.float32)
+    for a, b, window in zip(made, true, WINDOWS, strict=True):
+        a, b = a.float(), b.float()
+        unit = b.std((0, 2, 3), keepdim=True) + DEAD * b.std() + 1e-6
+        (mean_a, spread_a), (mean_b, spread_b) = _moments(a / unit, window), _moments(b / unit, window)
+        total = total + (mean_a - mean_b).square().mean() + (spread_a - spread_b).square().mean()
+    return total / len(made)
 
 
-def low_quality(generator: random.Random) -> float:
-    return generator.uniform(1, BEST_QUALITY)
+def _moments(x: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation in half overlapping windows."""
+    mean, square = (F.avg_pool2d(each, window, window // 2) for each in (x, x * x))
+    return mean, ((square - mean * mean).clamp_min(0) + FLAT**2).sqrt()
+
+
+def mostly_low_quality(generator: random.Random) -> float:
+    low = generator.random() < LOW_SHARE
+    return generator.uniform(*((1, LOW_QUALITY) if low else (LOW_QUALITY, MAX_QUALITY)))
 
 
 def decoded_features(network: CodecNetwork, pixels: Tensor, labels: Tensor, generator: random.Random):
-    """What the synthesis of a decoder is given, at random low qualities: features and conditions of all cells."""
+    """What the synthesis of a decoder is given: features and conditions of all cells."""
     layers = torch.stack([1 - labels, labels], 1)
-    rows = draw_rows(layers, generator, low_quality)
+    rows = draw_rows(layers, generator, mostly_low_quality)
     with torch.no_grad():
         features = network.analysis(pixels - 0.5)[rows.pictures].float()
         decoded, conditions, _ = code_layers(network, features, rows.cells, rows.quality, noisy=False)
     return rows.joined(decoded), rows.joined(conditions)
 
 
-def vivid_loss(output: Tensor, pixels: Tensor, views: Views, heads: nn.ModuleList, adversarial: float):
-    """The synthesis' loss, and for the log: distortion, distance of features, adversarial part."""
+def vivid_loss(output: Tensor, pixels: Tensor, views: Views):
+    """The synthesis' loss, and for the log its two parts."""
     faithful = distortion(output, pixels, torch.ones_like(pixels[:, :1])).mean()
     with torch.no_grad():
         true = views(pixels)
-    seen = views(output)
-    distance = sum((a - b).square().sum(1).mean() for a, b in zip(seen, true, strict=True)) / len(true)
-    fooled = -sum(head(view).mean() for head, view in zip(heads, seen, strict=True)) / len(heads)
-    loss = DISTORTION * faithful + FEATURES * distance + adversarial * fooled
-    return loss, faithful.item(), distance.item(), fooled.item()
+    realistic = wasserstein(views(output), true)
+    return faithful + WASSERSTEIN * realistic, faithful.item(), realistic.item()
 
 
-def head_loss(output: Tensor, pixels: Tensor, views: Views, heads: nn.ModuleList) -> Tensor:
-    """Hinge loss of the heads (Lim and Ye 2017)."""
-    with torch.no_grad():
-        made, true = views(output), views(pixels)
-    return sum(
-        F.relu(1 + head(a)).mean() + F.relu(1 - head(b)).mean() for head, a, b in zip(heads, made, true, strict=True)
-    ) / len(heads)
+def with_grain(synthesis: Synthesis, shape: Shape, count: int) -> Synthesis:
+    """The same synthesis with planes of noise at its input, which do nothing yet."""
+    result, state = Synthesis(shape, count), synthesis.state_dict()
+    state["layers.0.weight"] = F.pad(state["layers.0.weight"], (0, 0, 0, 0, 0, count))
+    result.load_state_dict(state)
+    return result
 
 
-def train(network: CodecNetwork, views: Views, batches: Batches, minutes: float, out: Path, muon_lr: float) -> None:
-    """Trains the synthesis for a time budget and saves the whole network, all but the synthesis unchanged."""
+def train(
+    network: CodecNetwork, views: Views, batches: Batches, minutes: float, save: Callable[[dict, dict], None],
+    curves: Curves, muon_lr: float,
+) -> None:
+    """Trains a synthesis for a time budget. save(state, log): called with its averaged weights now and then."""
     device = batches.device
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)
-    network.synthesis.requires_grad_(True)
     views.to(device, memory_format=torch.channels_last)
-    with torch.no_grad():
-        widths = [view.shape[1] for view in views(torch.zeros(1, 3, 64, 64, device=device))]
-    heads = nn.ModuleList(Head(width) for width in widths).to(device)
-    optimisers = Optimisers(network.synthesis, muon_lr, 1e-3)
-    teacher = torch.optim.AdamW(heads.parameters(), HEAD_LR, betas=(0.5, 0.99))
-    average = Average(network)
-    curves = Curves(out.with_suffix(".csv"), ("loss", "distortion", "features", "fooled", "heads"))
+    synthesis = with_grain(network.synthesis, network.shape, GRAIN).to(device, memory_format=torch.channels_last)
+    optimisers, average = Optimisers(synthesis, muon_lr, 1e-3), Average(synthesis, AVERAGE)
     start = saved = reported = time.monotonic()
     progress = 0.0
     while progress < 1:
         now = time.monotonic()
         progress = min(1.0, (now - start) / (60 * minutes))
         pixels, labels = batches.draw()
-        features, conditions = decoded_features(network, pixels, labels, batches.random)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            output = network.synthesis(features, conditions).float() + 0.5
-            adversarial = ADVERSARIAL if progress > ADVERSARIAL_FROM else 0.0
-            loss, *figures = vivid_loss(output, pixels, views, heads, adversarial)
+            features, conditions = decoded_features(network, pixels, labels, batches.random)
+            grain = [noise(GRAIN, *features.shape[-2:], batches.random.getrandbits(32)) for _ in features]
+            output = synthesis(features, torch.cat([conditions, torch.cat(grain).to(features)], 1)).float() + 0.5
+            loss, *figures = vivid_loss(output, pixels, views)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.synthesis.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(synthesis.parameters(), 1.0)
         optimisers.step(progress)
-        average.update(network)
-        teacher.zero_grad(set_to_none=True)  # the synthesis' backward pass went through the heads too
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            judged = head_loss(output.detach(), pixels, views, heads)
-        judged.backward()
-        teacher.step()
-        curves.add(loss.item(), *figures, judged.item())
+        average.update(synthesis)
+        curves.add(loss.item(), *figures)
         if now - reported > 60 or progress >= 1:
             curves.report((now - start) / 60, optimisers.steps, progress, minutes * (1 - progress))
             reported = now
         if now - saved > 300 or progress >= 1:
-            save_checkpoint(out, network, average, {"steps": optimisers.steps, "minutes": (now - start) / 60})
+            save(average.state, {"steps": optimisers.steps, "minutes": (now - start) / 60})
             saved = now
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.vivid", description=__doc__.split("\n")[0])
-    parser.add_argument("codec", help="checkpoint or folder of packed weights: the codec it belongs to")
+    parser.add_argument("weights", type=Path, help="folder of packed weights: the look is for its default codec")
     parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zips of pictures")
     parser.add_argument("--minutes", type=float, default=60, help="time budget (default 60)")
-    parser.add_argument("--out", type=Path, default=Path("runs/vivid.pt"))
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=Path("runs/vivid.pt"),
+                        help="for `python -m obic.train.pack --look vivid`; curves beside it (default runs/vivid.pt)")
+    parser.add_argument("--batch", type=int, default=4, help="crops a step (default 4)")
+    parser.add_argument("--crop", type=int, default=192, help="side of the crops in pixels (default 192)")
     parser.add_argument("--muon-lr", type=float, default=0.002)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -157,12 +168,19 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    network = load_checkpoint(args.codec)
+    network, codec = load_checkpoint(args.weights), json.loads((args.weights / MANIFEST).read_text())["default_codec"]
     views = Views(load_segmenter(segmenter_bytes()).network)
     samples = load_samples(args.data, limit=args.limit)
-    say(f"{len(samples)} pictures")
+    say(f"{len(samples)} pictures, a look for codec {codec}")
+
+    def save(state: dict, log: dict) -> None:
+        saved = {"codec": codec, "synthesis": {name: value.half().cpu() for name, value in state.items()}, "log": log}
+        torch.save(saved, args.out.with_suffix(".tmp"))
+        args.out.with_suffix(".tmp").replace(args.out)
+
     batches = Batches(samples, args.crop, args.batch, args.device, args.seed)
-    train(network, views, batches, args.minutes, args.out, args.muon_lr)
+    curves = Curves(args.out.with_suffix(".csv"), ("loss", "distortion", "wasserstein"))
+    train(network, views, batches, args.minutes, save, curves, args.muon_lr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""What the vivid look gives and costs: `python -m obic.bench.looks --data data`. Writes docs/looks.md and looks.webp.
+
+Kodak pictures at low rates, one file each, decoded with every look. Detail: the mean difference of neighbouring
+pixels, as a share of the original's. Patches: the Fréchet distance between Gaussians fitted to features of all patches,
+decoded and original (Heusel et al. 2017; of patches, as Mentzer et al. 2020 have it), here from our own segmenter, one
+stage beyond those that looks are trained with. It is low where patches look like parts of photographs, whatever they
+show.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from obic import codec
+from obic.bench.coders import ObicCoder
+from obic.bench.measure import compare, nearest
+from obic.bench.pictures import TestPicture, read_folder
+from obic.bench.tables import table
+from obic.container import open_container
+from obic.looks import LOOKS
+from obic.segment import load_segmenter
+from obic.segment.deeplab import DeepLab
+from obic.weights import CodecModel, segmenter_bytes
+
+RATES = (0.02, 0.03, 0.05, 0.1)
+PATCH = 64  # pixels
+SHOWN, SHOWN_AT, SIDE = (4, 13, 18, 22), 0.03, 288  # pictures of the sheet, by their place
+
+PAGE = """# Looks
+
+`make bench-looks`: {count} Kodak pictures in one layer, one file for all looks. Detail: differences of neighbouring
+pixels, as a share of the original's. Patches: Fréchet distance of patches of {patch} pixels in features of the
+segmenter, lower is more like a photograph. MS-SSIM, PSNR and HaarPSI compare with the original place by place, which is
+what the vivid look gives up.
+
+{table}
+
+![Kodak pictures at about {shown} bits per pixel: original, faithful, vivid](looks.webp)
+"""
+
+
+class PatchFeatures:
+    """Features of a picture's patches: a stage of the segmenter, averaged over each patch."""
+
+    def __init__(self, network: DeepLab):
+        self._network = network
+
+    @torch.inference_mode()
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """rgb: uint8 [H, W, 3] -> float [patches, C]."""
+        height, width = (side // PATCH * PATCH for side in rgb.shape[:2])
+        pixels = torch.tensor(rgb[:height, :width]).permute(2, 0, 1)[None].float() / 255
+        network = self._network
+        features = network.layer3(network.layer2(network.stem((pixels - network.mean) / network.std)))
+        side = PATCH * features.shape[-1] // width
+        return torch.nn.functional.avg_pool2d(features, side)[0].flatten(1).T.double().numpy()
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared Fréchet distance of the Gaussians fitted to two sets of features [n, C]."""
+    covariances = np.cov(a.T), np.cov(b.T)
+    product = np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(0)
+    between = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(between + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(product).sum())
+
+
+def detail(rgb: np.ndarray) -> float:
+    """Mean difference of neighbouring pixels, in grey levels."""
+    grey = rgb.astype(np.float64).mean(2)
+    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
+
+
+def coded(picture: TestPicture, model: CodecModel) -> list[bytes]:
+    """The files of a picture that are nearest to the rates."""
+    coder = ObicCoder(codec.PictureEncoder(picture.rgb, None, 1, model=model), 1, 0, model)
+
+    def size(quality: int) -> int:
+        return len(coder.encode(quality))
+
+    return [coder.encode(nearest(rate * picture.pixels / 8, coder.qualities, size)) for rate in RATES]
+
+
+def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], features: PatchFeatures) -> list[str]:
+    originals = [picture.rgb for picture in pictures]
+    pairs = list(zip(decoded, originals, strict=True))
+    figures = [compare(*pair, None) for pair in pairs]
+    means = [np.mean([each[name] for each in figures]) for name in ("ms_ssim", "psnr", "haarpsi")]
+    share = np.mean([detail(made) / detail(true) for made, true in pairs])
+    made, true = (np.concatenate([features(rgb) for rgb in group]) for group in (decoded, originals))
+    return [f"{means[0]:.4f}", f"{means[1]:.2f}", f"{means[2]:.3f}", f"{share:.2f}", f"{frechet(made, true):.3f}"]
+
+
+def sheet(pictures: Sequence[TestPicture], decoded: dict[str, Sequence[np.ndarray]], path: Path) -> None:
+    """A row a picture: the middle of the original, and of each look."""
+    columns = {"original": [picture.rgb for picture in pictures], **decoded}
+    canvas = Image.new("RGB", (len(columns) * (SIDE + 6) - 6, len(pictures) * (SIDE + 6) + 12), "white")
+    for number, (title, each) in enumerate(columns.items()):
+        ImageDraw.Draw(canvas).text((number * (SIDE + 6), 2), title, fill="black")
+        for place, rgb in enumerate(each):
+            top, left = ((length - SIDE) // 2 for length in rgb.shape[:2])
+            part = Image.fromarray(np.ascontiguousarray(rgb[top : top + SIDE, left : left + SIDE]))
+            canvas.paste(part, (number * (SIDE + 6), 18 + place * (SIDE + 6)))
+    canvas.save(path, quality=90, method=6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.looks", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with kodak/")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th picture")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
+    args = parser.parse_args()
+    pictures = read_folder(args.data / "kodak")[:: args.every]
+    model = codec.load_model(encoder=True)
+    files = dict(zip(RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
+    features = PatchFeatures(load_segmenter(segmenter_bytes()).network)
+    shown = [pictures[place % len(pictures)] for place in SHOWN]
+    rows, sheets = [], {}
+    for look in LOOKS:
+        model = codec.load_model(look=look)
+        for rate, group in files.items():
+            decoded = [codec.decode_picture(open_container(data), model).rgb for data in group]
+            bpp = np.mean([8 * len(data) / picture.pixels for data, picture in zip(group, pictures, strict=True)])
+            rows.append([f"{bpp:.4f}", look, *measured(pictures, decoded, features)])
+            if rate == SHOWN_AT:
+                sheets[look] = [decoded[place % len(pictures)] for place in SHOWN]
+    rows.sort(key=lambda each: each[0])
+    args.out.mkdir(parents=True, exist_ok=True)
+    sheet(shown, sheets, args.out / "looks.webp")
+    headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "patches"]
+    page = PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
+    (args.out / "looks.md").write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""A second synthesis for the same files."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import obic as package
+from obic import codec
+from obic.bench.looks import detail, frechet
+from obic.container import open_container
+from obic.errors import ObicError, UnsupportedError, UsageError
+from obic.nn.model import Shape
+from obic.segment.deeplab import DeepLab
+from obic.train import vivid
+from obic.train.checkpoint import load_checkpoint, new_network
+from obic.train.crops import Batches
+from obic.train.curves import Curves
+from obic.train.data import Sample
+from obic.train.pack import write_look
+from obic.weights import load_codec
+
+GOLDEN = Path(__file__).parent / "golden" / "v1"
+FILE = GOLDEN / "two-layers.obic"
+TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch) -> Path:
+    """The tiny codec with a vivid look, whose pictures are darker."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("manifest.json", "codec-99f473ba.npz"):
+        shutil.copy(GOLDEN / name, folder)
+    network = load_checkpoint(folder)
+    synthesis = vivid.with_grain(network.synthesis, network.shape, 2)
+    with torch.no_grad():
+        synthesis.layers[-1].conv.bias -= 0.25
+    state = {name: value.half() for name, value in synthesis.state_dict().items()}
+    write_look(folder, "vivid", {"codec": "99f473ba", "synthesis": state, "log": {"steps": 0}}, {"on": "nothing"})
+    monkeypatch.setenv("OBIC_WEIGHTS", str(folder))
+    return folder
+
+
+def test_a_look_is_another_synthesis_of_the_same_latent(weights):
+    container = open_container(FILE.read_bytes())
+    faithful, vivid = (codec.load_model("cpu", container.header.model, look=look) for look in ("faithful", "vivid"))
+    assert faithful.fingerprint == vivid.fingerprint
+    first, second = (codec.decode_symbols(container, 1, model) for model in (faithful, vivid))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    bright, dark = (codec.decode_picture(container, model).rgb.astype(int) for model in (faithful, vivid))
+    assert np.median(bright - dark) in (63, 64)
+
+
+def test_commands_and_functions_know_looks(obic, weights):
+    assert obic("decode", FILE, "-o", "faithful.png").code == 0
+    assert obic("decode", FILE, "--look", "vivid", "-o", "vivid.png").code == 0
+    faithful, vivid = (np.asarray(Image.open(name)) for name in ("faithful.png", "vivid.png"))
+    assert vivid.mean() < faithful.mean() - 40
+    own = package.Codec("cpu")
+    assert np.array_equal(np.asarray(own.decode(FILE, look="vivid")), vivid)
+    assert np.array_equal(np.asarray(own.decode(FILE)), faithful)
+    assert np.array_equal(np.asarray(own.decode_all([FILE], look="vivid")[0]), vivid)
+
+    assert obic("extract", FILE, "--layer", "object", "--look", "vivid", "-o", "object.png").code == 0
+    cut_out = np.asarray(Image.open("object.png"))
+    seen = cut_out[..., 3] > 0
+    assert np.array_equal(np.asarray(own.extract(FILE, "object", look="vivid"))[seen], cut_out[seen])
+    assert np.asarray(own.extract(FILE, "object"))[seen].mean() > cut_out[seen].mean() + 20
+
+
+def test_a_look_is_for_pixels(obic, weights):
+    result = obic("extract", FILE, "--layer", "object", "--look", "vivid", "-o", "object.obic")
+    assert result.code == 2 and "--look is for pixels" in result.err and not Path("object.obic").exists()
+    with pytest.raises(UsageError, match="unknown look 'dreamy'"):
+        codec.load_model("cpu", look="dreamy")
+
+
+def test_a_codec_without_the_look_says_so(obic, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    result = obic("decode", FILE, "--look", "vivid", "-o", "picture.png")
+    assert result.code == 4 and result.err.count("\n") == 1 and "has no look 'vivid'" in result.err
+    assert not Path("picture.png").exists()
+    with pytest.raises(UnsupportedError, match="'faithful'"):
+        load_codec(look="vivid")
+
+
+def test_a_damaged_look_is_not_used(weights):
+    path = weights / "codec-99f473ba-vivid.npz"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ObicError, match="damaged"):
+        load_codec(look="vivid")
+    load_codec()
+
+
+def test_a_look_belongs_to_one_codec(weights):
+    with pytest.raises(ValueError, match="trained for codec 00000001"):
+        write_look(weights, "vivid", {"codec": "00000001", "synthesis": {}, "log": {}}, {})
+
+
+def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path):
+    torch.manual_seed(0)
+    network = new_network(TINY)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    saved, curves = [], Curves(tmp_path / "vivid.csv", ("loss", "distortion", "wasserstein"))
+    batches = Batches([Sample("a", rgb, None)], 64, 1, "cpu", seed=0)
+    vivid.train(network, vivid.Views(DeepLab()), batches, 0.02, lambda *each: saved.append(each), curves, muon_lr=0.005)
+    state, log = saved[-1]
+    assert log["steps"] > 1
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert state["layers.0.weight"][:, -vivid.GRAIN :].abs().max() > 0
+    assert not torch.equal(state["layers.1.0.gate.weight"], before["synthesis.layers.1.0.gate.weight"])
+
+
+def test_wasserstein_distortion_looks_at_statistics_not_at_places():
+    torch.manual_seed(0)
+    views = vivid.Views(DeepLab())
+    one, other, flat = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128), torch.full((1, 3, 128, 128), 0.5)
+    repeated = torch.rand(1, 3, 8, 8).repeat(1, 1, 16, 16)
+    with torch.no_grad():
+        true = views(one)
+        same, alike, smooth, pattern = (vivid.wasserstein(views(each), true) for each in (one, other, flat, repeated))
+    assert same < 1e-6 < alike < smooth / 3 and alike < pattern / 3
+
+
+def test_what_the_table_of_looks_measures():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(4000, 3)), generator.normal(size=(4000, 3))
+    assert frechet(a, b) < 0.02
+    assert frechet(a, 2 * b) == pytest.approx(3, abs=0.3)  # (2 - 1)^2 in each of three directions
+    assert frechet(a, b + 1) == pytest.approx(3, abs=0.3)
+    noise = generator.integers(0, 256, (32, 32, 3), np.uint8)
+    assert detail(np.full_like(noise, 90)) == 0 < detail(noise // 2) < detail(noise)
