@@ -30,7 +30,7 @@ from obic.weights import CodecModel, segmenter_bytes
 
 RATES = (0.02, 0.03, 0.05, 0.1)
 PATCH = 64  # pixels
-SHOWN, SHOWN_AT, SIDE = (4, 13, 18, 22), 0.03, 288  # pictures of the sheet, by their place
+SHOWN, SHOWN_AT, SIDE = (3, 6, 12, 18), 0.03, 288  # pictures of the sheet, by their place
 
 PAGE = """# Looks
 
@@ -119,7 +119,7 @@ def main() -> None:
     model = codec.load_model(encoder=True)
     files = dict(zip(RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
     features = PatchFeatures(load_segmenter(segmenter_bytes()).network)
-    shown = [pictures[place % len(pictures)] for place in SHOWN]
+    shown = [place for place in SHOWN if place < len(pictures)]
     rows, sheets = [], {}
     for look in LOOKS:
         model = codec.load_model(look=look)
@@ -128,10 +128,10 @@ def main() -> None:
             bpp = np.mean([8 * len(data) / picture.pixels for data, picture in zip(group, pictures, strict=True)])
             rows.append([f"{bpp:.4f}", look, *measured(pictures, decoded, features)])
             if rate == SHOWN_AT:
-                sheets[look] = [decoded[place % len(pictures)] for place in SHOWN]
+                sheets[look] = [decoded[place] for place in shown]
     rows.sort(key=lambda each: each[0])
     args.out.mkdir(parents=True, exist_ok=True)
-    sheet(shown, sheets, args.out / "looks.webp")
+    sheet([pictures[place] for place in shown], sheets, args.out / "looks.webp")
     headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "patches"]
     page = PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
     (args.out / "looks.md").write_text(page)

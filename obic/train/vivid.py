@@ -33,7 +33,7 @@ from obic.weights import MANIFEST, segmenter_bytes
 
 LOW_QUALITY, LOW_SHARE = 50, 0.75  # it is for low rates, and must not fail at others
 GRAIN = 8  # planes of noise
-WASSERSTEIN = 0.5
+WASSERSTEIN = 1.0
 WINDOWS = (4, 8, 4, 4)  # places of each view: 16 pixels, of the first and the last 32
 AVERAGE = 0.995  # of the weights: a short run
 DEAD = 0.05  # of a view's deviation: channels with much less than that hardly count
