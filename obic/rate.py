@@ -8,7 +8,7 @@ from obic.constants import MAX_QUALITY, MIN_QUALITY
 from obic.container.header import file_order
 from obic.errors import ObicError, UsageError
 
-DEFAULT_QUALITY = 60
+DEFAULT_QUALITY = 57
 EFFORT_STEPS = (0, 60, 200, 600)  # of refining the latent, for each effort
 OBJECT_BOOST = 7  # the object's quality lies this much above, the background's this much below what is asked for
 
