@@ -233,3 +233,5 @@ def test_a_cell_says_what_it_is():
     line = [point | {"floor": 2 * (number == 0)} for number, point in enumerate(curve((0.1, 0.2)))]
     cells = {rate: tables.rate_cell(line, rate, "bpp", [("psnr", "{:.1f}".format)]) for rate in (0.05, 0.08, 0.1, 0.3)}
     assert cells == {0.05: "-", 0.08: "25.0 (at 0.100)", 0.1: "25.0 [2]", 0.3: "-"}
+    line[-1]["target"] = 0.3  # asked for, and not reached
+    assert tables.rate_cell(line, 0.3, "bpp", [("psnr", "{:.1f}".format)]) == "28.0 (at 0.200)"

@@ -43,10 +43,10 @@ those of its pixels; its MS-SSIM is the map of every scale weighted by the mask:
 Kodak what the segmenter sees. obic uses the segmenter's own masks everywhere, and every byte of its files counts.
 
 Every codec is driven to the rate picture by picture: the file nearest to it in size. The means are then interpolated to
-the rate itself, linearly in its logarithm. Where the means do not get so low, the cell shows the smallest files and
-their rate, or "-" where even that is two thirds higher; [n] says that n pictures have no file as small as that. "Boxes
-not counted": the coded picture without the boxes of HEIF or AVIF round it, which stands for BPG, whose own header is
-tiny.
+the rate itself, linearly in its logarithm. Where the means do not get so low, or so high, the cell shows the
+smallest or the largest files and their rate, or "-" where even that is two thirds away; [n] says that n pictures have
+no file as small as that. "Boxes not counted": the coded picture without the boxes of HEIF or AVIF round it, which
+stands for BPG, whose own header is tiny.
 
 Every second picture of VOC is used at its native size, every one as a centre crop of 320x320.
 """
@@ -100,13 +100,15 @@ def rates(of_set: Mapping[str, Curve], figures: Sequence[Figure]) -> str:
 
 
 def rate_cell(curve: Curve, target: float, rate: str, figures: Sequence[Figure]) -> str:
-    """The figures at a rate; those of the smallest files, with their rate, where the curve begins not far above it."""
+    """The figures at a rate; those of the smallest or the largest files, with their rate, where that is not far off."""
     values = {field: at_rate(curve, target, field, rate) for field, _ in figures}
     if None not in values.values():
         floor = sum(point["floor"] for point in curve if point["target"] == target)
         return shown(values, figures) + (f" [{floor}]" if floor else "")
-    if target < curve[0][rate] < target * FAR and all(field in curve[0] for field in values):
-        return f"{shown(curve[0], figures)} (at {curve[0][rate]:.3f})"
+    smallest, largest = curve[0], curve[-1]
+    near = smallest if target < smallest[rate] else largest if largest["target"] == target else None
+    if near and 1 / FAR < near[rate] / target < FAR and all(field in near for field in values):
+        return f"{shown(near, figures)} (at {near[rate]:.3f})"
     return "-"
 
 
