@@ -12,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import GOLDEN
+from obic.cli.main import LazyGroup
 from obic.container import mux, open_container
 
 OBIC = [sys.executable, "-m", "obic"]
@@ -193,6 +195,22 @@ def test_a_signal_at_any_time(photo, number):
         assert coding.wait(300) in (0, 128 + number, -number)  # the last: before Python has begun to listen
         assert not out.exists() or out.read_bytes() == whole
         assert set(os.listdir(photo.parent)) <= {"photo.png", "photo.obic"}
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "obic: interrupted\n"), (signal.SIGTERM, "")])
+def test_a_signal_that_a_library_makes_another_error_of(obic, monkeypatch, number, said):
+    """As imports of compiled modules do now and then."""
+
+    def work():
+        try:
+            signal.raise_signal(number)
+        except BaseException as error:
+            raise ImportError("no module") from error
+
+    monkeypatch.setattr(LazyGroup, "get_command", lambda *_: click.Command("work", callback=work))
+    before = signal.getsignal(number)
+    assert obic("work") == (128 + number, b"", said)
+    assert signal.getsignal(number) == before
 
 
 # --- nowhere to be at home ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 
 from obic import __version__
-from obic.cli.common import Settings, tell_error
+from obic.cli.common import Settings, say, tell_error
 
 COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify", "report")
 
@@ -52,37 +52,51 @@ def group() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. An error is one line on standard error."""
     settings = Settings()
-    try:
-        with _ended_by_signals():
+    with _ended_by_signals() as received:
+        try:
             return group.main(argv, prog_name="obic", standalone_mode=False, obj=settings) or 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
-    except Exception as error:
-        code, _ = tell_error(error, settings.debug)
-        if isinstance(error, OSError):
-            _give_up_on_stdout()
-        return code
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
+        except Exception as error:
+            if received:  # whatever error a library, or click, has made of the one that the signal raised
+                return _after(received[0])
+            code, _ = tell_error(error, settings.debug)
+            if isinstance(error, OSError):
+                _give_up_on_stdout()
+            return code
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the command as Ctrl-C does: nothing half written stays behind. For the main thread."""
-    ours = []
+def _ended_by_signals() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does: nothing half written stays behind. For the main thread.
+
+    Gives the signals that came.
+    """
+    before, received = {}, []
+
+    def end(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
     if threading.current_thread() is threading.main_thread():
-        asked = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))  # Windows has one of them
-        ours = [number for number in asked if number and signal.getsignal(number) == signal.SIG_DFL]
+        asked = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows lacks the last
+        before = {number: signal.getsignal(number) for number in asked if number}
+    ours = [number for number, old in before.items() if old in (signal.SIG_DFL, signal.default_int_handler)]
     for number in ours:
-        signal.signal(number, _end)
+        signal.signal(number, end)
     try:
-        yield
+        yield received
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
-def _end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
+def _after(number: int) -> int:
+    """The exit code after a signal. Of Ctrl-C there is a line, as someone sits there."""
+    if number == signal.SIGINT:
+        say("interrupted")
+    return 128 + number
 
 
 def _give_up_on_stdout() -> None:
