@@ -33,7 +33,7 @@ dB · PSNR in dB.
 
 {objects}
 
-What is aimed at, and what is reached:
+What is aimed at, and what is reached ([`docs/training-log.md`](docs/training-log.md) says what would close the gaps):
 
 {targets}
 
