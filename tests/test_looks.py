@@ -10,6 +10,8 @@ from PIL import Image
 
 import obic as package
 from obic import codec
+from obic.bench import looks
+from obic.bench.figures import CAPTION, GAP
 from obic.bench.looks import detail, frechet
 from obic.container import open_container
 from obic.errors import ObicError, UnsupportedError, UsageError
@@ -125,6 +127,17 @@ def test_wasserstein_distortion_looks_at_statistics_not_at_places():
         true = views(one)
         same, alike, smooth, pattern = (vivid.wasserstein(views(each), true) for each in (one, other, flat, repeated))
     assert same < 1e-6 < alike < smooth / 3 and alike < pattern / 3
+
+
+def test_the_table_and_the_sheet(weights, tmp_path, monkeypatch):
+    (tmp_path / "kodak").mkdir()
+    rgb = np.random.default_rng(0).integers(0, 256, (192, 208, 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "kodak" / "a.png")
+    monkeypatch.setattr("sys.argv", ["looks", "--data", str(tmp_path), "--out", str(tmp_path / "docs")])
+    looks.main()
+    page = (tmp_path / "docs" / "looks.md").read_text()
+    assert page.count("| faithful |") == page.count("| vivid |") == len(looks.RATES)
+    assert Image.open(tmp_path / "docs" / "looks.webp").size == (3 * 208 + 2 * GAP, 192 + CAPTION)
 
 
 def test_what_the_table_of_looks_measures():

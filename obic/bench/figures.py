@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from obic import api
 from obic.bench.coders import Coder
 from obic.bench.curves import Curve, scaled
-from obic.bench.measure import compare, nearest
+from obic.bench.measure import compare, nearest_file
 from obic.bench.pictures import TestPicture
 from obic.bench.plan import EQUAL
 from obic.bench.published import KODAK as PUBLISHED
@@ -81,31 +81,32 @@ def sheet(
     coders: by the column's title, one for each picture. Under each stand the file's bytes and MS-SSIM in dB, of the
     whole picture.
     """
-    width, height = (len(coders) + 1) * (side + GAP) - GAP, len(pictures) * (side + CAPTION)
-    canvas = Image.new("RGB", (width, height), "white")
-    for row, picture in enumerate(pictures):
+    rows = []
+    for number, picture in enumerate(pictures):
         window = _round_object(picture, side)
-        cells = [(f"original {picture.name}", "", picture.rgb)]
+        cells = [(f"original {picture.name}", picture.rgb[window])]
         for title, each in coders.items():
-            decoded, data, similarity = _at(picture, each[row], bpp)
-            cells.append((title, f"{len(data):,} bytes, {decibels(similarity):.1f} dB", decoded))
-        for column, (title, note, rgb) in enumerate(cells):
-            place = column * (side + GAP), row * (side + CAPTION)
-            canvas.paste(Image.fromarray(np.ascontiguousarray(rgb[window])), place)
-            _write(canvas, (place[0], place[1] + side + 2), f"{title}\n{note}")
+            data = nearest_file(each[number], bpp * picture.pixels / 8)
+            decoded = each[number].decode(data)
+            similarity = compare(decoded, picture.rgb, None)["ms_ssim"]
+            caption = f"{title}\n{len(data):,} bytes, {decibels(similarity):.1f} dB"
+            cells.append((caption, decoded[window]))
+        rows.append(cells)
+    captioned(rows, path)
+
+
+def captioned(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path) -> None:
+    """Pictures of one size, uint8 [H, W, 3], row by row, each with a caption of one or two lines under it."""
+    height, width = rows[0][0][1].shape[:2]
+    size = len(rows[0]) * (width + GAP) - GAP, len(rows) * (height + CAPTION)
+    canvas = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for row, cells in enumerate(rows):
+        for column, (caption, rgb) in enumerate(cells):
+            left, top = column * (width + GAP), row * (height + CAPTION)
+            canvas.paste(Image.fromarray(np.ascontiguousarray(rgb)), (left, top))
+            draw.multiline_text((left, top + height + 2), caption, fill="black", font=font, spacing=2)
     canvas.save(path, quality=88, method=6)
-
-
-def _at(picture: TestPicture, coder: Coder, bpp: float) -> tuple[np.ndarray, bytes, float]:
-    files: dict[int, bytes] = {}
-
-    def size(quality: int) -> int:
-        files[quality] = files.get(quality) or coder.encode(quality)
-        return len(files[quality])
-
-    data = files[nearest(bpp * picture.pixels / 8, coder.qualities, size)]
-    decoded = coder.decode(data)
-    return decoded, data, compare(decoded, picture.rgb, None)["ms_ssim"]
 
 
 def _round_object(picture: TestPicture, side: int) -> tuple[slice, slice]:
@@ -117,10 +118,6 @@ def _round_object(picture: TestPicture, side: int) -> tuple[slice, slice]:
         start = min(max(middle - side // 2, 0), length - side)
         spans.append(slice(start, start + side))
     return tuple(spans)
-
-
-def _write(canvas: Image.Image, place: tuple[int, int], text: str) -> None:
-    ImageDraw.Draw(canvas).multiline_text(place, text, fill="black", font=ImageFont.load_default(13), spacing=2)
 
 
 def example(source: Path, target: Path) -> int:
@@ -140,16 +137,11 @@ def example(source: Path, target: Path) -> int:
 def cutouts(source: Path, target: Path) -> None:
     """A picture, and the object of its files on green: along the cells, and with the mask to the pixel."""
     original = Image.open(source).convert("RGB")
-    cells = [("original", original)]
+    cells = [("original", np.asarray(original))]
     for alpha, title in (("grid", "along the cells"), ("pixel", "to the pixel")):
         data = api.encode(original, alpha=alpha)
         over = Image.new("RGB", original.size, "seagreen")
         cut_out = api.extract(data, "object")
         over.paste(cut_out, mask=cut_out)
-        cells.append((f"{title}: {len(data):,} bytes", over))
-    width, height = original.size
-    canvas = Image.new("RGB", (len(cells) * (width + GAP) - GAP, height + CAPTION // 2), "white")
-    for column, (title, cell) in enumerate(cells):
-        canvas.paste(cell, (column * (width + GAP), 0))
-        _write(canvas, (column * (width + GAP), height), title)
-    canvas.save(target, quality=85, method=6)
+        cells.append((f"{title}: {len(data):,} bytes", np.asarray(over)))
+    captioned([cells], target)

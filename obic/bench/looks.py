@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from obic import codec
 from obic.bench.coders import ObicCoder
-from obic.bench.measure import compare, nearest
+from obic.bench.figures import captioned
+from obic.bench.measure import compare, nearest_file
 from obic.bench.pictures import TestPicture, read_folder
 from obic.bench.tables import table
 from obic.container import open_container
@@ -30,7 +30,7 @@ from obic.weights import CodecModel, segmenter_bytes
 
 RATES = (0.02, 0.03, 0.05, 0.1)
 PATCH = 64  # pixels
-SHOWN, SHOWN_AT, SIDE = (3, 6, 12, 18), 0.03, 288  # pictures of the sheet, by their place
+SHOWN, SHOWN_AT, SIDE = ("kodim04", "kodim07", "kodim13", "kodim19"), 0.03, 288  # of the sheet
 
 PAGE = """# Looks
 
@@ -79,11 +79,7 @@ def detail(rgb: np.ndarray) -> float:
 def coded(picture: TestPicture, model: CodecModel) -> list[bytes]:
     """The files of a picture that are nearest to the rates."""
     coder = ObicCoder(codec.PictureEncoder(picture.rgb, None, 1, model=model), 1, 0, model)
-
-    def size(quality: int) -> int:
-        return len(coder.encode(quality))
-
-    return [coder.encode(nearest(rate * picture.pixels / 8, coder.qualities, size)) for rate in RATES]
+    return [nearest_file(coder, rate * picture.pixels / 8) for rate in RATES]
 
 
 def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], features: PatchFeatures) -> list[str]:
@@ -96,17 +92,9 @@ def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], fea
     return [f"{means[0]:.4f}", f"{means[1]:.2f}", f"{means[2]:.3f}", f"{share:.2f}", f"{frechet(made, true):.3f}"]
 
 
-def sheet(pictures: Sequence[TestPicture], decoded: dict[str, Sequence[np.ndarray]], path: Path) -> None:
-    """A row a picture: the middle of the original, and of each look."""
-    columns = {"original": [picture.rgb for picture in pictures], **decoded}
-    canvas = Image.new("RGB", (len(columns) * (SIDE + 6) - 6, len(pictures) * (SIDE + 6) + 12), "white")
-    for number, (title, each) in enumerate(columns.items()):
-        ImageDraw.Draw(canvas).text((number * (SIDE + 6), 2), title, fill="black")
-        for place, rgb in enumerate(each):
-            top, left = ((length - SIDE) // 2 for length in rgb.shape[:2])
-            part = Image.fromarray(np.ascontiguousarray(rgb[top : top + SIDE, left : left + SIDE]))
-            canvas.paste(part, (number * (SIDE + 6), 18 + place * (SIDE + 6)))
-    canvas.save(path, quality=90, method=6)
+def middle(rgb: np.ndarray) -> np.ndarray:
+    top, left = (max(0, length - SIDE) // 2 for length in rgb.shape[:2])
+    return rgb[top : top + SIDE, left : left + SIDE]
 
 
 def main() -> None:
@@ -119,8 +107,8 @@ def main() -> None:
     model = codec.load_model(encoder=True)
     files = dict(zip(RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
     features = PatchFeatures(load_segmenter(segmenter_bytes()).network)
-    shown = [place for place in SHOWN if place < len(pictures)]
-    rows, sheets = [], {}
+    shown = [place for place, picture in enumerate(pictures) if picture.name in SHOWN] or [0]
+    rows, sheet = [], [[(f"original {pictures[place].name}", middle(pictures[place].rgb))] for place in shown]
     for look in LOOKS:
         model = codec.load_model(look=look)
         for rate, group in files.items():
@@ -128,10 +116,11 @@ def main() -> None:
             bpp = np.mean([8 * len(data) / picture.pixels for data, picture in zip(group, pictures, strict=True)])
             rows.append([f"{bpp:.4f}", look, *measured(pictures, decoded, features)])
             if rate == SHOWN_AT:
-                sheets[look] = [decoded[place] for place in shown]
+                for cells, place in zip(sheet, shown, strict=True):
+                    cells.append((look, middle(decoded[place])))
     rows.sort(key=lambda each: each[0])
     args.out.mkdir(parents=True, exist_ok=True)
-    sheet([pictures[place] for place in shown], sheets, args.out / "looks.webp")
+    captioned(sheet, args.out / "looks.webp")
     headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "patches"]
     page = PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
     (args.out / "looks.md").write_text(page)

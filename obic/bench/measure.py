@@ -52,6 +52,12 @@ def measure(picture: TestPicture, coder: Coder, targets: Iterable[float]) -> Ite
         }
 
 
+def nearest_file(coder: Coder, goal: float) -> bytes:
+    """The file whose size is nearest to `goal` bytes, everything in it counted."""
+    encode = cache(coder.encode)
+    return encode(nearest(goal, coder.qualities, lambda quality: len(encode(quality))))
+
+
 def nearest(goal: float, qualities: range, size: Callable[[int], int]) -> int:
     """The quality whose file is nearest to `goal` bytes, by ratio, or within 1 % of it. Sizes rise with qualities."""
 

@@ -22,8 +22,13 @@ def save_checkpoint(path: Path, network: CodecNetwork, average: Average, log: di
     if parallel.rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {name: value.half() for name, value in average.state.items()}
-        torch.save({"shape": network.shape.as_dict(), "state": state, "log": log}, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        save_whole(path, {"shape": network.shape.as_dict(), "state": state, "log": log})
+
+
+def save_whole(path: Path, content: dict) -> None:
+    """Writes a file for `torch.load`, whole or not at all."""
+    torch.save(content, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
 
 
 def checkpoint_log(path: str | Path) -> dict:

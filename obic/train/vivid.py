@@ -24,7 +24,7 @@ from obic.nn.model import CodecNetwork, Shape, Synthesis, noise
 from obic.nn.rate_distortion import code_layers, distortion
 from obic.segment import load_segmenter
 from obic.segment.deeplab import DeepLab
-from obic.train.checkpoint import load_checkpoint
+from obic.train.checkpoint import load_checkpoint, save_whole
 from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
@@ -174,9 +174,8 @@ def main() -> None:
     say(f"{len(samples)} pictures, a look for codec {codec}")
 
     def save(state: dict, log: dict) -> None:
-        saved = {"codec": codec, "synthesis": {name: value.half().cpu() for name, value in state.items()}, "log": log}
-        torch.save(saved, args.out.with_suffix(".tmp"))
-        args.out.with_suffix(".tmp").replace(args.out)
+        synthesis = {name: value.half().cpu() for name, value in state.items()}
+        save_whole(args.out, {"codec": codec, "synthesis": synthesis, "log": log})
 
     batches = Batches(samples, args.crop, args.batch, args.device, args.seed)
     curves = Curves(args.out.with_suffix(".csv"), ("loss", "distortion", "wasserstein"))
