@@ -33,4 +33,6 @@ MIN_SCALE, MAX_SCALE = 0.11, 32.0  # of rows 1..63, log-spaced (informative: fil
 ESCAPE_LENGTHS = 32  # spec 5.3: the alphabet of an escape's bit count
 MAX_ESCAPE_BITS = 19  # spec 5.3: larger counts are invalid
 MAX_MAGNITUDE = MAX_SYMBOL + 2 ** (MAX_ESCAPE_BITS + 1) - 1
+HYPER_ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # spec 5.4: row and column of each pass over z in 2x2 positions
+MAX_HYPER_SHIFT = 2**16  # spec 5.4: of a mean, from its offset
 HYPER_CLAMP = 127  # spec 6: z is clamped to +-127 at the input of the scale map

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.scale_map import ScaleMap
-from obic.entropy.tables import HyperPrior, Tables
+from obic.entropy.tables import Tables
 from obic.errors import ObicError, UnsupportedError
 from obic.looks import FAITHFUL
 from obic.nn.blank import blank
@@ -34,7 +35,7 @@ class CodecModel:
     """A codec ready for work.
 
     network: the float parts, on their device, without gradients. scale_map: z and quality -> table indices.
-    hyper_prior: table rows and offsets of z. tables: symbol counts.
+    hyper_prior: means and table rows of z. tables: symbol counts.
     fingerprint: 32 bits that name all a decoder needs (`fingerprint_of`).
     """
 
@@ -127,8 +128,13 @@ def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder:
     network.requires_grad_(False).eval()
     scale_map = ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]))
     tables = Tables(arrays["tables"])
-    hyper_prior = HyperPrior(arrays["hyper_index"], arrays["hyper_offset"])
-    return CodecModel(network, scale_map, hyper_prior, tables, fingerprint_of(arrays, shape))
+    return CodecModel(network, scale_map, hyper_prior_of(arrays), tables, fingerprint_of(arrays, shape))
+
+
+def hyper_prior_of(arrays: Mapping[str, np.ndarray]) -> HyperPrior:
+    """The prior of z among the arrays of a weights file (spec 7.1)."""
+    context = arrays.get("hyper_context.weight"), int(arrays.get("hyper_context.shift", 0))
+    return HyperPrior(arrays["hyper_index"], arrays["hyper_offset"], *context)
 
 
 def fingerprint_of(arrays: Mapping[str, np.ndarray], shape: Shape) -> int:

@@ -50,7 +50,7 @@ def small_file() -> bytes:
     )
 
 
-GOLDEN = Path(__file__).parent / "golden" / "v1"  # the tiny model of the golden files
+GOLDEN = Path(__file__).parent / "golden" / "v2"  # the tiny model of the golden files
 
 
 def _tiny(encoder: bool):

@@ -230,8 +230,24 @@ def values(decoder, places, rows, counts):
     return result
 
 
-def layer(data, cells, quality, weight, bias, shift, z_index, z_offset, counts):
-    """Spec 5.4: (z, r) of one sub-stream."""
+def mean_of(z, place, done, offset, weight, shift):
+    """Spec 5.4: the mean of channel k at (i, j). done: the positions that earlier passes coded."""
+    k, i, j = place
+    if weight is None:
+        return offset[k]
+    total = 0
+    for m in range(len(z)):
+        for a in range(3):
+            for b in range(3):
+                near = i + a - 1, j + b - 1
+                if near in done:
+                    deviation = max(-127, min(127, int(z[(m, *near)]) - int(offset[m])))
+                    total += int(weight[k, 9 * m + 3 * a + b]) * deviation
+    return offset[k] + ((total + 2 ** (shift - 1)) >> shift)
+
+
+def layer(data, cells, quality, weight, bias, shift, z_index, z_offset, counts, z_weight=None, z_shift=None):
+    """Spec 5.4: (z, r) of one sub-stream. z_index: one table for each pass."""
     height, width = cells.shape
     counts = [[int(count) for count in row] for row in counts]
     decoder = RangeDecoder(data)
@@ -239,11 +255,16 @@ def layer(data, cells, quality, weight, bias, shift, z_index, z_offset, counts):
     r = np.zeros((len(weight) // 16, height, width), int)
     owned = [(y, x) for y in range(height) for x in range(width) if cells[y, x]]
     touched = sorted({(y // 4, x // 4) for y, x in owned})
-    places = [(k, *position) for k in range(len(z)) for position in touched]
-    for place in places:
-        z[place] = z_offset[quality - 1][place[0]]
-    for place, value in values(decoder, places, [z_index[quality - 1][k] for k, _, _ in places], counts).items():
-        z[place] += value
+    done, offset = set(), z_offset[quality - 1]
+    for number, rows in enumerate(z_index):
+        corner = ((0, 0), (1, 1), (0, 1), (1, 0))[number]
+        now = [(i, j) for i, j in touched if len(z_index) == 1 or (i % 2, j % 2) == corner]
+        places = [(k, *position) for k in range(len(z)) for position in now]
+        for place in places:
+            z[place] = mean_of(z, place, done, offset, z_weight[number - 1] if number else None, z_shift)
+        for place, value in values(decoder, places, [rows[quality - 1][k] for k, _, _ in places], counts).items():
+            z[place] += value
+        done |= set(now)
     index = table_index(weight, bias, shift, z, quality)
     places = [(c, *position) for c in range(len(r)) for position in owned]
     for place, value in values(decoder, places, [index[place] for place in places], counts).items():

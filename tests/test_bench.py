@@ -176,6 +176,10 @@ def test_what_is_there_is_not_measured_again(measured, tmp_path):
     cache = run.Cache(tmp_path / "rows.jsonl")
     cache.add(rows)
     assert run.run(work, cache, workers=1, device="none of that name") == rows
+    run.write_rows(tmp_path / "rows.xz", reversed(rows))
+    known = run.Cache(tmp_path / "nothing.jsonl", run.read_rows(tmp_path / "rows.xz"))
+    assert run.run(work, known, workers=1, device="none of that name") == rows
+    assert not run.read_rows(tmp_path / "no.xz")
     other = replace(work[0], content="other pixels")
     assert other.without(cache).identities() == other.identities()
     more = replace(work[0], rates={name: (*rates, 0.2) for name, rates in work[0].rates.items()})

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from broken.make import HERE, files
-from conftest import GOLDEN
+from broken.make import GOLDEN, HERE, files
 from obic import codec, errors
 from obic.container import open_container
 from test_spec import table

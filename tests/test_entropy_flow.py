@@ -10,7 +10,7 @@ from obic.container import mux, open_container
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError, LimitError
 from obic.masks import decode_label_map, encode_label_map, grid_labels, grid_size
-from test_entropy_layer import TABLES, Toy
+from test_entropy_layer import Toy
 
 TOY = Toy()
 
@@ -45,9 +45,8 @@ def read_with_oracle(data):
     h, w = -(-height // 16), -(-width // 16)
     labels = np.zeros((h, w)) if n == 1 else oracle.label_map(mask, h, w, n, ONE_IN_256)
     quality = {index: fields[5 + 2 * position] for position, index in enumerate([*range(1, n), 0])}
-    model = (TOY.weight, TOY.bias, TOY.shift, TOY.z_index.tolist(), TOY.z_offset.tolist(), TABLES.counts)
     return {
-        index: oracle.layer(stream, labels == index, quality[index], *model)
+        index: oracle.layer(stream, labels == index, quality[index], *TOY.arrays)
         for index, stream in streams.items()
         if stream is not None
     }

@@ -16,28 +16,38 @@ CHANNELS, HYPER_CHANNELS = 3, 2
 
 
 class Toy:
-    """A small entropy model with random integers: scales from skipped to wide at every quality."""
+    """A small entropy model with random integers: scales from skipped to wide at every quality. One with an odd seed
+    codes z in one pass, others in four."""
 
     def __init__(self, seed=0):
         random = np.random.default_rng(seed)
         self.weight = random.integers(-400, 400, (CHANNELS * 16, HYPER_CHANNELS)).astype(np.int16)
         self.bias = random.integers(-5000, 40000, (100, CHANNELS)).astype(np.int32)
         self.shift = 9
-        self.z_index = random.integers(0, 40, (100, HYPER_CHANNELS)).astype(np.uint8)
+        passes = 1 if seed % 2 else 4
+        self.z_index = random.integers(0, 40, (passes, 100, HYPER_CHANNELS)).astype(np.uint8)
         self.z_offset = random.integers(-5, 6, (100, HYPER_CHANNELS)).astype(np.int8)
+        self.z_context = ()
+        if passes > 1:
+            self.z_context = random.integers(-90, 90, (3, HYPER_CHANNELS, 9 * HYPER_CHANNELS)).astype(np.int16), 8
         self.scale_map = ScaleMap(self.weight, self.bias, self.shift)
 
     @property
     def hyper_prior(self):
-        return HyperPrior(self.z_index, self.z_offset)
+        return HyperPrior(self.z_index, self.z_offset, *self.z_context)
+
+    @property
+    def arrays(self):
+        """What the oracle needs to know."""
+        scales = self.weight, self.bias, self.shift
+        return *scales, self.z_index, self.z_offset.tolist(), TABLES.counts, *self.z_context
 
     def symbols(self, cells, quality, seed=0, spread=1.0):
         """Random z and r that this model can code, 0 outside the layer."""
         random = np.random.default_rng(seed)
         touched = hyper_cells(cells)
         z = np.rint(random.standard_cauchy((HYPER_CHANNELS, *touched.shape)) * spread).clip(-(10**6), 10**6)
-        coded, offset = (rows[quality - 1][:, None, None] for rows in (self.z_index > 0, self.z_offset))
-        z = ((z * coded + offset) * touched).astype(np.int32)
+        z = self.hyper_prior.settled(z.astype(np.int32), touched, quality)
         height, width = cells.shape
         index = self.scale_map.index(z, quality)[:, :height, :width]
         r = np.rint(random.standard_cauchy(index.shape) * spread).clip(-(10**6), 10**6)
@@ -81,17 +91,7 @@ def test_oracle(seed):
     quality = 1 + 19 * seed
     z, r = toy.symbols(cells, quality, seed, spread=[1.0, 300.0][seed % 2])
     data = toy.encode(z, r, cells, quality)
-    z_again, r_again = oracle.layer(
-        data,
-        cells,
-        quality,
-        toy.weight,
-        toy.bias,
-        toy.shift,
-        toy.z_index.tolist(),
-        toy.z_offset.tolist(),
-        TABLES.counts,
-    )
+    z_again, r_again = oracle.layer(data, cells, quality, *toy.arrays)
     assert np.array_equal(z_again, z)
     assert np.array_equal(r_again, r)
 
@@ -152,7 +152,7 @@ def test_skipped_positions_must_be_zero():
     toy = Toy()
     cells = np.ones((4, 4), bool)
     z, r = toy.symbols(cells, 40)
-    toy.z_index[39, 1] = 0
+    toy.z_index[:, 39, 1] = 0
     toy.z_offset[39] = 3, 0
     z[1] = 1
     with pytest.raises(ValueError, match="skipped"):

@@ -15,9 +15,10 @@ from obic.bench.figures import CAPTION, GAP
 from obic.bench.looks import detail, frechet
 from obic.container import open_container
 from obic.errors import ObicError, UnsupportedError, UsageError
+from obic.looks import LOOKS
 from obic.nn.model import Shape
 from obic.segment.deeplab import DeepLab
-from obic.train import vivid
+from obic.train import pack, vivid
 from obic.train.checkpoint import load_checkpoint, new_network
 from obic.train.crops import Batches
 from obic.train.curves import Curves
@@ -101,6 +102,24 @@ def test_a_damaged_look_is_not_used(weights):
 def test_a_look_belongs_to_one_codec(weights):
     with pytest.raises(ValueError, match="trained for codec 00000001"):
         write_look(weights, "vivid", {"codec": "00000001", "synthesis": {}, "log": {}}, {})
+
+
+def test_weights_fitted_anew_keep_their_networks_and_looks(weights, tmp_path, monkeypatch):
+    rgb = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(rgb).save(tmp_path / "pictures" / "a.png")
+    before = {look: load_codec(encoder=True, look=look) for look in LOOKS}
+    options = ("--data", str(tmp_path / "pictures"), "--crops", "3", "--out", str(weights))
+    monkeypatch.setattr("sys.argv", ["pack", str(weights), *options])
+    pack.main()
+    assert len(list(weights.glob("codec-*"))) == 2
+    for look in LOOKS:
+        after = load_codec(encoder=True, look=look)
+        assert len(after.hyper_prior.index) == 4 and after.fingerprint != before[look].fingerprint
+        state = after.network.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in before[look].network.state_dict().items())
+    data = codec.encode_picture(rgb, None, 1, qualities=(70,), model=load_codec(encoder=True))
+    assert codec.decode_picture(open_container(data), load_codec()).rgb.shape == rgb.shape
 
 
 def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path):

@@ -22,7 +22,8 @@ from obic.train.codec import training_loss
 from obic.train.crops import OFTEN, Batches, any_quality, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
-from obic.train.fit import fitted_hyper_prior, fitted_tables
+from obic.train.fit import fitted_tables
+from obic.train.fit_hyper_prior import fitted_hyper_prior
 from obic.train.optim import Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
 from obic.train.vivid import mostly_low_quality

@@ -2,7 +2,8 @@
 
 Writes results.md, results.json, plots and pictures to --out, and the results section of --readme. What was measured
 stays in --cache, so that an interrupted run goes on where it was and new weights cost only what depends on them;
-delete that file after a change of the code that makes or measures files.
+delete that file after a change of the code that makes or measures files. The measurements of other codecs, which take
+longer than obic's, come with the repository and count for the same pictures and the same versions of those codecs.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from pathlib import Path
 
 from obic import codec
 from obic.bench import figures, plan, readme, tables
+from obic.bench.coders import RIVALS
 from obic.bench.pictures import TestPicture
 from obic.bench.results import RATE, summarise
-from obic.bench.run import Cache, coders, jobs, run
+from obic.bench.run import Cache, coders, jobs, read_rows, run, write_rows
 from obic.bench.segmentation import labelled_pictures, score
 from obic.bench.speed import measure_speed
 
 SHEET_PICTURES, SHEET_SIDE = ("kodim04", "kodim07", "kodim15", "kodim20"), 224
 SHEET_RIVALS = ("HEVC intra", "AVIF", "WebP", "JPEG 2000", "JPEG")
 EXAMPLES = Path(__file__).parents[2] / "examples"
+RIVALS_FILE = Path(__file__).parents[2] / "docs" / "rivals.json.xz"
 
 
 def main() -> None:
@@ -43,11 +46,14 @@ def main() -> None:
     if plan.VOC in sets:
         step = plan.QUICK_EVERY[plan.VOC] if args.quick else 1
         scores = score(segmenter, islice(labelled_pictures(args.data / "voc-eval.zip"), 0, None, step))
-    rows = run(list(jobs(sets, plans)), Cache(args.cache), args.jobs, args.device)
+    known = [] if args.anew else read_rows(RIVALS_FILE)
+    rows = run(list(jobs(sets, plans)), Cache(args.cache, known), args.jobs, args.device)
     result = summarise(rows, f"{model.fingerprint:08x}", scores, seconds)
     print(json.dumps(result, indent=1) if args.json else tables.report(result))
     if args.out or whole:
         write(args.out or Path("docs"), result, sets, args.device)
+    if whole:
+        write_rows((args.out or Path("docs")) / RIVALS_FILE.name, (row for row in rows if row["codec"] in RIVALS))
     if args.readme and whole:
         readme.write(args.readme, result)
 
@@ -75,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="for obic (default: cpu)")
     parser.add_argument("--cache", type=Path, default=Path("runs/bench.jsonl"), help="measurements (%(default)s)")
+    parser.add_argument("--anew", action="store_true", help="measure other codecs again as well")
     parser.add_argument("--json", action="store_true", help="print results.json instead of results.md")
     parser.add_argument("--out", type=Path, help="folder for the files (default: docs, if all sets are measured)")
     parser.add_argument("--readme", type=Path, help="put the results between its markers, if all sets are measured")

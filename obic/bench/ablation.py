@@ -26,7 +26,7 @@ from obic.bench.segmentation import labelled_pictures, score
 from obic.bench.tables import table
 from obic.constants import PART_PIXEL_MASK
 from obic.container import mux, open_container
-from obic.entropy.layer import encode_layer
+from obic.entropy.layer import encode_layer, hyper_cells
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
 from obic.nn import inference
 from obic.segment.deeplab import BACKBONES, DeepLab
@@ -99,7 +99,9 @@ def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> 
 
 
 def _coded(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel, hyper: np.ndarray | None = None):
-    """The hyper-latent (the layer's own, or the one given), residual and sub-stream of some cells."""
+    """The hyper-latent (the layer's own, or what is coded of the one given), residual and sub-stream of some cells."""
+    if hyper is not None:
+        hyper = model.hyper_prior.settled(hyper, hyper_cells(cells), quality)
     entropy = model.scale_map, model.hyper_prior, model.tables
     z, residual = inference.encode_cells(
         model.network, features, cells, quality, model.hyper_prior, lambda z: model.scale_map.index(z, quality), z=hyper

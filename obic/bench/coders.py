@@ -153,8 +153,10 @@ def hyper_bytes(z: np.ndarray, cells: np.ndarray, quality: int, model: CodecMode
 
     An escape counts as its first symbol.
     """
-    rows, offset = (table[quality - 1][:, None] for table in (model.hyper_prior.index, model.hyper_prior.offset))
-    values = z[:, hyper_cells(cells)] - offset
-    symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL
-    bits = PRECISION - np.log2(model.tables.counts[rows, symbols])
-    return float((bits * (rows > 0)).sum() / 8)
+    total = 0.0
+    for places, mean, rows in model.hyper_prior.walk(z, hyper_cells(cells), quality):
+        values, rows = z[:, *places] - mean, rows[:, None]
+        symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL
+        bits = PRECISION - np.log2(model.tables.counts[rows, symbols])
+        total += float((bits * (rows > 0)).sum() / 8)
+    return total

@@ -46,7 +46,8 @@ def summarise(rows: Iterable[Row], fingerprint: str, segmenter: Mapping[str, flo
     means = curves(rows)
     result = {
         "model": fingerprint,
-        "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, "
+                   f"{torch.get_num_threads()} threads",
         "default_boost": OBJECT_BOOST,
         "settings": {rival.name: rival.settings for rival in RIVALS.values()},
         "curves": means,

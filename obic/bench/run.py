@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import multiprocessing
 import sys
 import time
@@ -29,12 +30,25 @@ Row = dict[str, float | int | str | bool]
 IDENTITY = ("set", "picture", "content", "codec", "model", "target")
 
 
-class Cache:
-    """Rows that are already there, in a file of one JSON object a line; what is added is on the disk at once."""
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a compressed file that `write_rows` wrote, none if there is no such file."""
+    return json.loads(lzma.decompress(path.read_bytes())) if path.exists() else []
 
-    def __init__(self, path: Path):
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """One JSON list, compressed, in an order that does not depend on how it was measured."""
+    ordered = sorted(rows, key=lambda row: [str(row[name]) for name in IDENTITY])
+    path.write_bytes(lzma.compress(json.dumps(ordered, separators=(",", ":")).encode(), preset=9))
+
+
+class Cache:
+    """Rows that are already there: those given, and those in a file of one JSON object a line; what is added is on the
+    disk at once."""
+
+    def __init__(self, path: Path, known: Iterable[Row] = ()):
         self._path = path
         self._rows: dict[tuple, Row] = {}
+        self._keep(known)
         if path.exists():
             lines = path.read_text().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith("\n")]  # the last one may have been interrupted

@@ -1,9 +1,9 @@
 """Room 2. Exact entropy coding: symbols in, bytes out. numpy; constriction in `coder` alone. Spec 5 and 6."""
 
+from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.layer import decode_layer, encode_layer, hyper_cells
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import (
-    HyperPrior,
     Tables,
     default_scales,
     gaussian_probabilities,

@@ -1,15 +1,16 @@
 """Room 2. The sub-stream of one layer: its hyper-latent and its residuals through one range coder (spec 5.3, 5.4).
 
-Order: z grouped by table row, the escapes of z; then r grouped by table row, the escapes of r. Within a row,
-channel-major, then raster over the positions that belong to the layer. Nothing is coded for any other position.
+Order: each pass over z, grouped by table row, then its escapes; then r grouped by table row, the escapes of r. Within a
+row, channel-major, then raster over the positions that belong to the layer. Nothing is coded for any other position.
 """
 
 import numpy as np
 
 from obic.constants import ESCAPE, ESCAPE_LENGTHS, HYPER, MAX_ESCAPE_BITS, MAX_MAGNITUDE, MAX_SYMBOL, TABLE_ROWS
 from obic.entropy.coder import Decoder, Encoder, model, uniform
+from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.scale_map import ScaleMap
-from obic.entropy.tables import HyperPrior, Tables
+from obic.entropy.tables import Tables
 from obic.errors import FormatError
 
 BLOCK = 1 << 22  # positions sorted at a time, or a large picture would need much memory
@@ -33,13 +34,12 @@ def encode_layer(
     """The sub-stream of one layer; b"" for a layer without cells.
 
     z: int32 [Cz, h4, w4] and r: int32 [M, h, w], read where the layer has positions only. cells: bool [h, w].
-    Raises ValueError where a skipped position is not 0 (of z: not the offset) or a magnitude is above 2**20 + 63: the
+    Raises ValueError where a skipped position is not 0 (of z: not its mean) or a magnitude is above 2**20 + 63: the
     caller's own bug.
     """
     encoder = Encoder()
-    touched = hyper_cells(cells)
-    offset = hyper_prior.offset[quality - 1][:, None]
-    _encode_values(encoder, (z[:, touched] - offset).ravel(), _z_rows(hyper_prior, quality, touched), tables)
+    for places, mean, rows in hyper_prior.walk(z, hyper_cells(cells), quality):
+        _encode_values(encoder, (z[:, *places] - mean).ravel(), np.repeat(rows, mean.shape[1]), tables)
     _encode_values(encoder, r[:, cells].ravel(), _r_rows(scale_map, z, quality, cells), tables)
     return encoder.finish()
 
@@ -60,15 +60,11 @@ def decode_layer(
     touched = hyper_cells(cells)
     z = np.zeros((scale_map.hyper_channels, *touched.shape), np.int32)
     r = np.zeros((scale_map.channels, *cells.shape), np.int32)
-    symbols = _decode_values(decoder, _z_rows(hyper_prior, quality, touched), tables).reshape(len(z), -1)
-    z[:, touched] = symbols + hyper_prior.offset[quality - 1][:, None]
+    for places, mean, rows in hyper_prior.walk(z, touched, quality):
+        z[:, *places] = mean + _decode_values(decoder, np.repeat(rows, mean.shape[1]), tables).reshape(mean.shape)
     r[:, cells] = _decode_values(decoder, _r_rows(scale_map, z, quality, cells), tables).reshape(len(r), -1)
     decoder.finish()
     return z, r
-
-
-def _z_rows(hyper_prior: HyperPrior, quality: int, touched: np.ndarray) -> np.ndarray:
-    return np.repeat(hyper_prior.index[quality - 1], np.count_nonzero(touched))
 
 
 def _r_rows(scale_map: ScaleMap, z: np.ndarray, quality: int, cells: np.ndarray) -> np.ndarray:

@@ -9,16 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from obic.constants import (
-    HYPER_CLAMP,
-    MAX_QUALITY,
-    MAX_SCALE,
-    MAX_SYMBOL,
-    MIN_SCALE,
-    PRECISION,
-    TABLE_ROWS,
-    TABLE_SYMBOLS,
-)
+from obic.constants import MAX_SCALE, MAX_SYMBOL, MIN_SCALE, PRECISION, TABLE_ROWS, TABLE_SYMBOLS
 
 TOTAL = 1 << PRECISION
 
@@ -42,26 +33,6 @@ class Tables:
             raise ValueError("every row of the tables must hold counts >= 1 that sum to 2**24")
         counts.setflags(write=False)
         object.__setattr__(self, "counts", counts)
-
-
-@dataclass(frozen=True, eq=False)
-class HyperPrior:
-    """How z is coded (spec 5.4): index, integers [100, Cz] in 0..63, the table row of each channel at each quality, and
-    offset, integers [100, Cz] in -127..127, the value that the symbol 0 stands for. With row 0 a channel is not coded:
-    it holds its offset. Raises ValueError if the arrays break one of these rules.
-    """
-
-    index: np.ndarray
-    offset: np.ndarray
-
-    def __post_init__(self):
-        index, offset = self.index.astype(np.int32), self.offset.astype(np.int32)
-        if index.shape != offset.shape or len(index) != MAX_QUALITY:
-            raise ValueError(f"a hyper prior of {index.shape} and {offset.shape} does not fit together")
-        if index.min() < 0 or index.max() >= TABLE_ROWS or np.abs(offset).max() > HYPER_CLAMP:
-            raise ValueError("a hyper prior has rows in 0..63 and offsets in -127..127")
-        object.__setattr__(self, "index", index)
-        object.__setattr__(self, "offset", offset)
 
 
 def default_scales() -> np.ndarray:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from obic.constants import CELL, HYPER, HYPER_CLAMP, MAX_MAGNITUDE
+from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.layer import hyper_cells
-from obic.entropy.tables import HyperPrior
 from obic.nn.blocks import reach
 from obic.nn.context import PASSES, pass_masks
 from obic.nn.model import CodecNetwork, noise, pad_to_cells, pad_to_hyper, quality_to_level
@@ -70,14 +70,13 @@ def encode_cells(
     """The integers of one layer.
 
     features: float [1, M, h, w]; cells: bool [h, w], the layer's; quality: 1..100; table_index: z int32 [Z, h4, w4]
-    -> uint8 [M, 4*h4, 4*w4], that of each residual. What has index 0 is not coded: z is the prior's offset there, the
+    -> uint8 [M, 4*h4, 4*w4], that of each residual. What has index 0 is not coded: z is the prior's mean there, the
     residual 0. z: a hyper-latent to use, int32 [Z, h4, w4], instead of the layer's own. Returns z int32 [Z, h4, w4] and
     the residual int32 [M, h, w], both 0 where the layer has no position.
     """
     layer = _layer(network, cells, quality)
-    index, offset = (rows[quality - 1][:, None, None] for rows in (hyper_prior.index, hyper_prior.offset))
     if z is None:
-        z = np.where(index > 0, _hyper_latent(network, features, layer, side), offset) * hyper_cells(cells)
+        z = hyper_prior.settled(_hyper_latent(network, features, layer, side), hyper_cells(cells), quality)
     height, width = cells.shape
     skipped = torch.from_numpy(table_index(z)[None, :, :height, :width] == 0).to(features.device)
     symbols = torch.zeros(features.shape, dtype=torch.int32, device=features.device)
@@ -91,6 +90,13 @@ def encode_cells(
 
     _run_context(network, z, layer, quantise, side)
     return z, symbols[0].cpu().numpy()
+
+
+def hyper_latent(
+    network: CodecNetwork, features: Tensor, cells: np.ndarray, quality: int, side: int = SIDE
+) -> np.ndarray:
+    """A layer's hyper-latent int32 [Z, h4, w4], 0 where it has no position; arguments as in `encode_cells`."""
+    return _hyper_latent(network, features, _layer(network, cells, quality), side)
 
 
 def decode_cells(

@@ -28,7 +28,8 @@ class DeepLabSegmenter:
     """Follows the protocol `obic.segment.Segmenter`.
 
     network: an evaluating `DeepLab`; long_side: pixels the picture's long side is scaled to, up or down
-    (sides are rounded to multiples of 16, so the proportions change a little);
+    (sides are rounded to multiples of 16, so the proportions change a little). The network sees the picture and its
+    mirror image, and the mean of both counts;
     threshold: a pixel is an object where the foreground logit is above it.
     """
 
@@ -58,7 +59,9 @@ class DeepLabSegmenter:
         rows, columns = (CELL * max(2, round(side * scale / CELL)) for side in (height, width))
         narrow = [_resized(self._pixels(rgb[band]), None, columns, True) for band in _bands(height, width)]
         picture = _resized(torch.cat(narrow, 2), rows, None, True)
-        coarse = self.network(picture.contiguous(memory_format=torch.channels_last)).float()
+        both = torch.cat([picture, picture.flip(3)]).contiguous(memory_format=torch.channels_last)
+        direct, mirrored = self.network(both).float().split(1)
+        coarse = (direct + mirrored.flip(3)) / 2
         tall = _resized(coarse, height, None)
         for band in _bands(height, width):
             yield _resized(tall[:, :, band], None, width)[0]

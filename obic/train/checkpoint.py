@@ -36,6 +36,12 @@ def checkpoint_log(path: str | Path) -> dict:
     return torch.load(path, weights_only=True)["log"]
 
 
+def default_entry(folder: Path) -> dict:
+    """What the manifest of a folder of weights says of its default codec."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    return next(each for each in manifest["codecs"] if each["fingerprint"] == manifest["default_codec"])
+
+
 def load_checkpoint(path: str | Path) -> CodecNetwork:
     """The network of a checkpoint, or of a folder of packed weights (its default codec)."""
     if Path(path).is_dir():
@@ -70,8 +76,7 @@ def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
 def _unpacked(folder: Path) -> CodecNetwork:
     """The inverse of `obic.train.pack`, as far as it has one: the integer map is exact to its rounding, the prior of z
     becomes the zero-mean one that training knows."""
-    manifest = json.loads((folder / MANIFEST).read_text())
-    entry = next(each for each in manifest["codecs"] if each["fingerprint"] == manifest["default_codec"])
+    entry = default_entry(folder)
     with np.load(folder / entry["file"]) as archive:
         arrays = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
     network = CodecNetwork(Shape(**entry["shape"]))
@@ -83,7 +88,9 @@ def _unpacked(folder: Path) -> CodecNetwork:
     step = LOG_STEP / 2 ** arrays["scale_map.shift"]
     state["scale_index.weight"] = arrays["scale_map.weight"] * step
     state["scale_index.bias"] = _at_levels(arrays["scale_map.bias"] * step + LOG_SCALE_MIN - LOG_STEP, network)
-    spread = index_to_scale(arrays["hyper_index"] + 0.5).square() + arrays["hyper_offset"].square()
+    index = arrays["hyper_index"]
+    index = index[0] if index.ndim == 3 else index  # of the first pass, which knows as little as the prior in training
+    spread = index_to_scale(index + 0.5).square() + arrays["hyper_offset"].square()
     state["scale_index.hyper_bias"] = _at_levels(spread.log() / 2, network)
     network.load_state_dict(state)
     return network

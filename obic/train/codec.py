@@ -25,6 +25,7 @@ from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
+from obic.train.precision import mixed_precision
 
 MSE_UNTIL, MSE_FADED = 0.05, 0.10  # of the schedule
 
@@ -85,7 +86,7 @@ def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *,
         share = parallel.agreed((now - start) / (60 * minutes))
         progress = min(1.0, done + (1 - done) * share)
         pixels, labels = batches.draw()
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with mixed_precision(device):
             loss, *figures = training_loss(network, pixels, labels, progress, batches.random)
         loss.backward()
         parallel.average_gradients(network)

@@ -1,7 +1,8 @@
 """Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/codec.pt --data train-0.zip`.
 
 The map to table indices becomes integer, the prior of z and the tables are fitted to what is really coded, the rest
-becomes float16. With `--look vivid` the synthesis alone is packed, beside the codec it was trained for.
+becomes float16. A folder of weights in place of the checkpoint is fitted anew and keeps its looks. With `--look vivid`
+the synthesis alone is packed, beside the codec it was trained for.
 """
 
 from __future__ import annotations
@@ -11,25 +12,28 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from obic.constants import MAX_QUALITY, TABLE_ROWS
+from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.tables import Tables, gaussian_tables
 from obic.looks import LOOKS
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.model import CodecNetwork, quality_to_level
-from obic.train.checkpoint import checkpoint_log, load_checkpoint
+from obic.train.checkpoint import checkpoint_log, default_entry, load_checkpoint
 from obic.train.crops import Batches
-from obic.train.data import load_samples
-from obic.train.fit import count_symbols, fitted_hyper_prior, fitted_tables
+from obic.train.data import Sample, load_samples
+from obic.train.fit import count_symbols, fitted_tables
+from obic.train.fit_hyper_prior import fitted_hyper_prior
 from obic.weights import ENCODER, MANIFEST, NETWORK, CodecModel, codec_from_bytes, fingerprint_of
 
 SHIFT = 10
+LARGE = 512  # side of the crops that the prior of z is fitted to: 8x8 of its positions
 ENCODER_MODULES = ("analysis.", "hyper_analysis.", "gain.log_gain")
 
 
@@ -67,13 +71,24 @@ def file_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def pack(checkpoint: Path, batches: Batches, crops: int) -> tuple[bytes, CodecModel, dict]:
+def hyper_arrays(prior: HyperPrior) -> dict[str, np.ndarray]:
+    """The arrays of a weights file that hold the prior of z (spec 7), one of four passes."""
+    return {
+        "hyper_index": prior.index.astype(np.uint8),
+        "hyper_offset": prior.offset.astype(np.int8),
+        "hyper_context.weight": prior.weight.astype(np.int16),
+        "hyper_context.shift": np.array(prior.shift, np.int32),
+    }
+
+
+def pack(checkpoint: Path, samples: Sequence[Sample], crops: int, seed: int = 1) -> tuple[bytes, CodecModel, dict]:
     """The bytes of the weights file, the model they give, and the manifest's facts about it."""
     network = load_checkpoint(checkpoint)
     arrays = codec_arrays(network, gaussian_tables())
-    prior = fitted_hyper_prior(codec_from_bytes(file_bytes(arrays), network.shape, encoder=True), batches, crops)
-    arrays |= {"hyper_index": prior.index.astype(np.uint8), "hyper_offset": prior.offset.astype(np.int8)}
     draft = codec_from_bytes(file_bytes(arrays), network.shape, encoder=True)
+    arrays |= hyper_arrays(fitted_hyper_prior(draft, Batches(samples, LARGE, 1, "cpu", seed), crops))
+    draft = codec_from_bytes(file_bytes(arrays), network.shape, encoder=True)
+    batches = Batches(samples, 256, 1, "cpu", seed)
     arrays["tables"] = fitted_tables(count_symbols(draft, batches, crops)).counts
     data = file_bytes(arrays)
     sizes = {"encoder": 0, "decoder": 0}
@@ -104,6 +119,16 @@ def write_look(folder: Path, look: str, checkpoint: Mapping, about: Mapping) -> 
     return path
 
 
+def looks_of(folder: Path) -> dict[str, dict]:
+    """The looks of the default codec in a folder of weights, as `obic.train.vivid` saves them."""
+    looks = {}
+    for look, about in default_entry(folder).get("looks", {}).items():
+        with np.load(folder / about["file"]) as archive:
+            synthesis = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        looks[look] = {"synthesis": synthesis, "log": about["training"]}
+    return looks
+
+
 def write(folder: Path, data: bytes, entry: dict) -> None:
     """Puts the file into a folder of weights and makes it the default codec; what it replaces goes, with its looks."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +144,7 @@ def write(folder: Path, data: bytes, entry: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.pack", description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="what `obic.train` saved, or a folder of weights")
     parser.add_argument("--data", nargs="+", help="training pictures, to fit the tables to (not for a look)")
     parser.add_argument("--look", choices=LOOKS[1:], help="pack the synthesis alone, as a look of the folder's codec")
     parser.add_argument("--crops", type=int, default=400)
@@ -133,8 +158,11 @@ def main() -> None:
         return
     if not args.data:
         parser.error("the tables are fitted to pictures: name some with --data")
-    batches = Batches(load_samples(args.data, limit=1200), 256, 1, "cpu", seed=1)
-    data, model, sizes = pack(args.checkpoint, batches, args.crops)
+    if args.checkpoint.is_dir():
+        training, looks = default_entry(args.checkpoint)["training"], looks_of(args.checkpoint)
+    else:
+        training, looks = {**checkpoint_log(args.checkpoint), **about}, {}
+    data, model, sizes = pack(args.checkpoint, load_samples(args.data, limit=1200), args.crops)
     name = f"{model.fingerprint:08x}"
     write(args.out, data, {
         "fingerprint": name,
@@ -142,8 +170,10 @@ def main() -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
         "shape": model.network.shape.as_dict(),
         "parameters": sizes,
-        "training": {**checkpoint_log(args.checkpoint), **about},
+        "training": training,
     })
+    for look, checkpoint in looks.items():
+        write_look(args.out, look, {**checkpoint, "codec": name}, {})
     print(f"{args.out / f'codec-{name}.npz'}: {len(data)} bytes, {sizes['encoder']} + {sizes['decoder']} parameters")
 
 

@@ -25,6 +25,7 @@ from obic.segment.deeplab import BACKBONES, DeepLab
 from obic.segment.segmenter import DeepLabSegmenter, fold_norms, pack
 from obic.train.data import VOID, Sample, load_samples
 from obic.train.optim import Average, Optimisers
+from obic.train.precision import mixed_precision
 
 UNKNOWN = 254  # an object of no known class
 LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resolution
@@ -115,7 +116,7 @@ def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor,
 def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int) -> dict[str, float]:
     """The figures of `obic.bench.segmentation.score` over whole pictures, in bfloat16."""
     segmenter = DeepLabSegmenter(model.eval(), long_side)
-    with torch.autocast(model.mean.device.type, torch.bfloat16):
+    with mixed_precision(model.mean.device):
         return score(segmenter, ((sample.rgb, sample.mask) for sample in samples))
 
 
@@ -169,7 +170,7 @@ def train(args: argparse.Namespace) -> None:
         _, side, count = next(stage for stage in STAGES if progress <= stage[0])
         count = max(2, round(count * args.batch_scale))
         rgb, labels, weights = source.send((side, count))
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             logits = model(rgb.contiguous(memory_format=torch.channels_last))
         terms = loss_terms(logits, labels, weights)
         loss = terms[0] + 0.5 * terms[1] + 0.4 * terms[2]

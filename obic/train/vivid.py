@@ -29,6 +29,7 @@ from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
+from obic.train.precision import mixed_precision
 from obic.weights import MANIFEST, segmenter_bytes
 
 LOW_QUALITY, LOW_SHARE = 50, 0.75  # it is for low rates, and must not fail at others
@@ -132,7 +133,7 @@ def train(
         now = time.monotonic()
         progress = min(1.0, (now - start) / (60 * minutes))
         pixels, labels = batches.draw()
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with mixed_precision(device):
             features, conditions = decoded_features(network, pixels, labels, batches.random)
             grain = [noise(GRAIN, *features.shape[-2:], batches.random.getrandbits(32)) for _ in features]
             output = synthesis(features, torch.cat([conditions, torch.cat(grain).to(features)], 1)).float() + 0.5

@@ -14,9 +14,10 @@ import numpy as np
 import oracle
 from obic.constants import PART_PIXEL_MASK, SIGNATURE
 from obic.container.header import checksum
-from obic.entropy import HyperPrior, ScaleMap, Tables, layer
+from obic.entropy import ScaleMap, Tables, layer
 from obic.entropy.coder import Encoder, model, uniform
 from obic.masks import decode_label_map
+from obic.weights import hyper_prior_of
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "v1"
@@ -60,7 +61,7 @@ def long_escape() -> bytes:
     (weights,) = GOLDEN.glob("*.npz")
     arrays = np.load(weights)
     scale_map = ScaleMap(*(arrays[f"scale_map.{name}"] for name in ("weight", "bias")), int(arrays["scale_map.shift"]))
-    prior = HyperPrior(arrays["hyper_index"], arrays["hyper_offset"])
+    prior = hyper_prior_of(arrays)
     cells = decode_label_map(FIELDS[4], 8, 8, 2) == 1
     z, r = np.full((scale_map.hyper_channels, 2, 2), 1 << 21), np.zeros((scale_map.channels, 8, 8), int)
     with patch.object(layer, "MAX_MAGNITUDE", 1 << 22):

@@ -1,13 +1,15 @@
-"""Makes a new set of golden files: `python tests/golden/make.py v2`. It never touches a set that is there.
+"""Makes a new set of golden files: `python tests/golden/make.py v3 [v2]`. It never touches a set that is there.
 
-A set is a folder of weights with one tiny model, trained for a moment on the example pictures, files made with it,
-`expected.json` with the hash of each file's symbols, and the decoded pictures.
+A set is a folder of weights with one tiny model, files made with it, `expected.json` with the hash of each file's
+symbols, and the decoded pictures. The model is trained for a moment on the example pictures, or has the network of the
+older set that is named, with an entropy model fitted anew.
 """
 
 import hashlib
 import io
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +43,15 @@ def decoded_png(data: bytes, model: CodecModel) -> bytes:
     return buffer.getvalue()
 
 
-def tiny_model(folder: Path, minutes: float) -> CodecModel:
+def tiny_model(folder: Path, older: Path | None) -> CodecModel:
     torch.manual_seed(1)
     samples = load_samples([EXAMPLES], long_side=400)
-    checkpoint = folder / "tiny.pt"
-    train(new_network(TINY), Batches(samples, 256, 2, "cpu", 1), minutes, checkpoint, muon_lr=0.005, adam_lr=0.002)
-    data, model, sizes = pack(checkpoint, Batches(samples, 256, 1, "cpu", 2), 40)
-    checkpoint.unlink()
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = older or Path(scratch) / "tiny.pt"
+        if not older:
+            batches = Batches(samples, 256, 2, "cpu", 1)
+            train(new_network(TINY), batches, 2.0, checkpoint, muon_lr=0.005, adam_lr=0.002)
+        data, model, sizes = pack(checkpoint, samples, 40, seed=2)
     name = f"{model.fingerprint:08x}"
     write(folder, data, {
         "fingerprint": name, "file": f"codec-{name}.npz", "sha256": hashlib.sha256(data).hexdigest(),
@@ -89,7 +93,7 @@ def files(model: CodecModel) -> dict[str, bytes]:
 def main() -> None:
     folder = HERE / sys.argv[1]
     folder.mkdir()  # fails if the set is there: golden files are never made again
-    model = tiny_model(folder, minutes=2.0)
+    model = tiny_model(folder, HERE / sys.argv[2] if len(sys.argv) > 2 else None)
     expected = {}
     for name, data in files(model).items():
         (folder / f"{name}.obic").write_bytes(data)

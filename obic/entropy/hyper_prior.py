@@ -1,0 +1,95 @@
+"""Room 2. How the hyper-latent z is predicted and coded, in integers (spec 5.4)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from obic.constants import HYPER_CLAMP, HYPER_ORDER, MAX_HYPER_SHIFT, MAX_QUALITY, TABLE_ROWS
+
+Places = tuple[np.ndarray, np.ndarray]  # rows and columns of n positions
+
+
+@dataclass(frozen=True, eq=False)
+class HyperPrior:
+    """How z is coded, pass by pass: in P = 1 pass, or in 4 over 2x2 positions, each predicted from those before.
+
+    index: integers [P, 100, Cz] in 0..63 (or [100, Cz] for one pass), the table row of each channel at each quality.
+    With row 0 a channel is not coded: it holds its mean. offset: integers [100, Cz] in -127..127, the mean where
+    nothing is known. weight: integers [3, Cz, Cz * 9] for the passes behind the first, how far a mean is from there,
+    times 2**shift, for each step that a neighbour (channel-major, then raster over 3x3) is from its offset.
+    Raises ValueError if the arrays break one of these rules, or if a mean could be off its offset by more than 2**16.
+    """
+
+    index: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray | None = None
+    shift: int = 0
+
+    def __post_init__(self):
+        index, offset = self.index.astype(np.int32), self.offset.astype(np.int32)
+        index = index[None] if index.ndim == 2 else index
+        passes, channels = 1 if self.weight is None else len(HYPER_ORDER), offset.shape[-1]
+        if offset.shape != (MAX_QUALITY, channels) or index.shape != (passes, *offset.shape):
+            raise ValueError(f"a hyper prior of {self.index.shape} and {offset.shape} does not fit together")
+        if index.min() < 0 or index.max() >= TABLE_ROWS or np.abs(offset).max() > HYPER_CLAMP:
+            raise ValueError("a hyper prior has rows in 0..63 and offsets in -127..127")
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "offset", offset)
+        if self.weight is not None:
+            self._check_weight(channels)
+
+    def _check_weight(self, channels: int) -> None:
+        if self.weight.shape != (len(HYPER_ORDER) - 1, channels, channels * 9) or self.weight.dtype.kind not in "iu":
+            raise ValueError(f"the weights of a hyper prior are integers, not {self.weight.dtype} {self.weight.shape}")
+        weight = self.weight.astype(np.float64)
+        if not 1 <= self.shift <= 30 or np.abs(weight).sum(2).max() * HYPER_CLAMP > MAX_HYPER_SHIFT * 2.0**self.shift:
+            raise ValueError("the means of a hyper prior must stay within 2**16 of its offsets")
+        object.__setattr__(self, "weight", weight)
+
+    def walk(self, z: np.ndarray, touched: np.ndarray, quality: int) -> Iterator[tuple[Places, np.ndarray, np.ndarray]]:
+        """Pass after pass: its positions, the mean int32 [Cz, n] of z there and the table row [Cz] of each channel.
+
+        z: integers [Cz, h, w], of which a pass reads what the passes before it coded, so a decoder fills it in as it
+        goes; touched: bool [h, w], where the layer has positions.
+        """
+        offset = self.offset[quality - 1][:, None]
+        deviation = np.zeros((len(z), touched.shape[0] + 2, touched.shape[1] + 2))  # with a border of zeros
+        for number, index in enumerate(self.index[:, quality - 1]):
+            places = np.nonzero(touched) if len(self.index) == 1 else pass_places(touched, number)
+            mean = np.broadcast_to(offset, (len(z), len(places[0])))
+            if number:
+                mean = mean + self._prediction(number, neighbours(deviation, places))
+            yield places, mean, index
+            note(deviation, places, z[:, *places] - offset)
+
+    def settled(self, z: np.ndarray, touched: np.ndarray, quality: int) -> np.ndarray:
+        """z int32 [Cz, h, w] as it can be coded: where a channel is not coded it holds its mean, and it is 0 at
+        positions that are not touched."""
+        result = np.zeros_like(z)
+        for places, mean, index in self.walk(result, touched, quality):
+            result[:, *places] = np.where(index[:, None] > 0, z[:, *places], mean)
+        return result
+
+    def _prediction(self, number: int, around: np.ndarray) -> np.ndarray:
+        """int32 [Cz, n]. Every product and partial sum is an integer below 2**53: float64 is exact in any order."""
+        sums = (self.weight[number - 1] @ around).astype(np.int64)
+        return (sums + (1 << self.shift - 1) >> self.shift).astype(np.int32)
+
+
+def pass_places(touched: np.ndarray, number: int) -> Places:
+    """The positions of touched, bool [h, w], that one of four passes codes."""
+    row, column = HYPER_ORDER[number]
+    rows, columns = np.nonzero(touched[row::2, column::2])
+    return 2 * rows + row, 2 * columns + column
+
+
+def neighbours(deviation: np.ndarray, places: Places) -> np.ndarray:
+    """What stands round n positions, channel-major, then raster over 3x3: [Cz * 9, n] of a map [Cz, h + 2, w + 2]."""
+    around = np.stack([deviation[:, places[0] + dy, places[1] + dx] for dy in range(3) for dx in range(3)], 1)
+    return around.reshape(9 * len(deviation), len(places[0]))
+
+
+def note(deviation: np.ndarray, places: Places, values: np.ndarray) -> None:
+    """Puts what a pass coded, [Cz, n], into the map of deviations [Cz, h + 2, w + 2], clipped."""
+    deviation[:, places[0] + 1, places[1] + 1] = np.clip(values, -HYPER_CLAMP, HYPER_CLAMP)
