@@ -134,6 +134,18 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def heard():
+    """Processes inherit that a signal is ignored, as it is under nohup and in the background of a script: the tests may
+    run there, the commands in them must not."""
+    ignored = [number for number, _, _ in ENDS if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize(("number", "code", "err"), ENDS)
 def test_a_signal_while_waiting(large, number, code, err):
     waiting = subprocess.Popen([*OBIC, "verify", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=large.parent)
