@@ -9,7 +9,9 @@ import torch
 
 
 def has_bfloat16(device: str | torch.device) -> bool:
-    return torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if torch.device(device).type != "cpu":
+        return True
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def mixed_precision(device: str | torch.device) -> torch.autocast:

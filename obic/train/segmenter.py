@@ -114,7 +114,7 @@ def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor,
 
 
 def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int) -> dict[str, float]:
-    """The figures of `obic.bench.segmentation.score` over whole pictures, in bfloat16."""
+    """The figures of `obic.bench.segmentation.score` over whole pictures, in the precision of training."""
     segmenter = DeepLabSegmenter(model.eval(), long_side)
     with mixed_precision(model.mean.device):
         return score(segmenter, ((sample.rgb, sample.mask) for sample in samples))
