@@ -121,7 +121,7 @@ def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder:
     }
     with blank():
         network = CodecNetwork(shape)
-    network.scale_index = None  # its integers are in the scale map
+    network.scale_index = network.hyper_gaussian = None  # integers stand for them: scale map and hyper prior
     if not encoder:
         network.analysis = network.hyper_analysis = network.gain.log_gain = None
     network.load_state_dict(parameters, assign=True)

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obic.entropy import HyperPrior
 from obic.entropy.hyper_prior import pass_places
+from obic.nn.hyperprior import HyperGaussian, index_to_scale
+from obic.nn.model import Shape, quality_to_level
 from obic.train.fit_hyper_prior import HyperLatent, _cheapest_rows, _regression
 
 INDEX, OFFSET = np.full((4, 100, 2), 9), np.tile([3, -1], (100, 1))
@@ -60,6 +63,28 @@ def test_channels_that_are_not_coded_hold_their_means():
     for places, mean, rows in one.walk(settled, touched, 7):
         assert np.array_equal(settled[1][places], mean[1] if rows[1] == 0 else z[1][places])
     assert np.array_equal(one.settled(settled, touched, 7), settled)
+
+
+@pytest.mark.parametrize("quality", [1, 60, 100])
+def test_training_believes_what_the_integers_say(quality):
+    draw = np.random.default_rng(quality)
+    index = np.repeat(draw.integers(1, 64, (4, 1, 2)), 100, 1)
+    integers = prior(index=index, weight=draw.integers(-9, 9, (3, 2, 18)))
+    touched = draw.random((6, 5)) < 0.8
+    z = draw.integers(-7, 9, (2, 6, 5)) * touched
+
+    floats = HyperGaussian(Shape(hyper=2))
+    floats.start()
+    floats.offset.data += torch.tensor(OFFSET[0])
+    floats.log_scale.data += index_to_scale(torch.tensor(index[:, :1])).log()
+    floats.weight += torch.tensor(integers.weight) / 2**integers.shift
+    level = quality_to_level(torch.tensor([float(quality)]), 8)
+    mean, rows = floats(torch.tensor(z[None]).float(), torch.tensor(touched[None, None]).float(), level)
+    for places, expected, row in integers.walk(z, touched, quality):
+        found = mean[0].detach().numpy()[:, *places]
+        assert (found == found.round()).all() and np.abs(found - expected).max(initial=0) <= 1  # halves are rounded up
+        assert (found == expected).mean() > 0.8 if found.size else True
+        assert np.allclose(rows[0].detach().numpy()[:, *places], row[:, None], atol=1e-3)
 
 
 @pytest.mark.parametrize("changes", [

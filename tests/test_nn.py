@@ -16,7 +16,7 @@ from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
-from obic.nn.rate_distortion import code_layers, distortion_weight, gaussian_bits
+from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits
 from obic.train.checkpoint import new_network
 from obic.train.codec import training_loss
 from obic.train.crops import OFTEN, Batches, any_quality, draw_rows
@@ -117,6 +117,19 @@ def test_distortion_weight_rises_with_quality():
     weights = distortion_weight(torch.tensor([1.0, 50.5, 100.0]))
     assert weights[0].item() == pytest.approx(0.05) and weights[2].item() == pytest.approx(20, rel=1e-4)
     assert weights[1].item() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_shift_of_colour_is_worse_than_one_of_brightness_where_it_lies():
+    torch.manual_seed(0)
+    pixels = 0.3 + 0.4 * torch.rand(1, 3, 192, 192)
+    regions = torch.zeros(1, 2, 192, 192)
+    regions[:, 0, :, :80] = regions[:, 1, :, 112:] = 1
+    brighter, redder = pixels.clone(), pixels.clone()
+    brighter[..., :80] += 0.1
+    redder[..., :80] += 0.1 * torch.tensor([1.5**0.5, -(1.5**0.5), 0])[:, None, None]  # as large, on average 0
+    (light, _), (colour, elsewhere) = (distortion(each, pixels, regions, 1, 10)[0] for each in (brighter, redder))
+    assert colour > light + 0.05 and elsewhere < 0.01
+    assert torch.allclose(distortion(brighter, pixels, regions, 0), distortion(redder, pixels, regions, 0))
 
 
 def test_ms_ssim():

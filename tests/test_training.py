@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch import multiprocessing
 
+from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
+from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.model import Shape
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
@@ -21,7 +23,7 @@ from obic.train.codec import train
 from obic.train.crops import Batches
 from obic.train.data import Sample
 from obic.train.optim import Average
-from obic.train.pack import codec_arrays, file_bytes, write
+from obic.train.pack import codec_arrays, file_bytes, hyper_arrays, write
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
 SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
@@ -99,13 +101,23 @@ def test_packed_weights_become_a_network_again(tmp_path):
     network = new_network(TINY)
     for parameter in network.scale_index.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    arrays = codec_arrays(network, gaussian_tables())
+    draw = np.random.default_rng(0)
+    slope = np.linspace(0, 1, 100)[:, None]
+    index = np.rint(20 + slope * draw.integers(-9, 9, (4, 1, 8))).astype(int)
+    offset = np.rint(slope * draw.integers(-20, 20, 8)).astype(int)
+    prior = HyperPrior(index, offset, draw.integers(-99, 99, (3, 8, 72)), 10)
+    arrays = codec_arrays(network, gaussian_tables()) | hyper_arrays(prior)
     write(tmp_path, file_bytes(arrays), {"fingerprint": "00000001", "file": "a.npz", "shape": TINY.as_dict()})
-    again = codec_arrays(load_checkpoint(tmp_path), gaussian_tables())
-    for name in arrays:
-        near = {"scale_map.weight": 1, "scale_map.bias": 4, "hyper_index": 1}.get(name, 0)
+    loaded = load_checkpoint(tmp_path)
+    again = codec_arrays(loaded, gaussian_tables())
+    arrays["hyper_index"] = arrays["hyper_index"][0]
+    near = {"scale_map.weight": 1, "scale_map.bias": 4, "hyper_index": 1, "hyper_offset": 1}
+    for name in again:
         difference = np.abs(arrays[name].astype(float) - again[name])
-        assert difference.max() <= near or (name == "hyper_index" and difference.mean() < 0.5), name
+        assert difference.max() <= near.get(name, 0), name
+    assert np.array_equal(loaded.hyper_gaussian.weight.numpy() * 2**10, prior.weight)
+    of_passes = log_scale_to_index(loaded.hyper_gaussian.log_scale)[:, [0, -1]].detach().numpy()
+    assert np.allclose(of_passes, index[:, [0, -1]] + 0.5, atol=0.8)
 
 
 def test_a_network_grows_by_blocks_and_is_nearly_what_it_was():

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from obic.constants import HYPER, MAX_SCALE, MIN_SCALE, TABLE_ROWS
-from obic.nn.blocks import Block, Down, Up
+from obic.constants import HYPER, HYPER_CLAMP, HYPER_ORDER, MAX_SCALE, MIN_SCALE, TABLE_ROWS
+from obic.nn.blocks import Block, Down, Up, straight_through
 from obic.nn.gain import interpolate
 
 LOG_SCALE_MIN = math.log(MIN_SCALE)
@@ -45,7 +45,7 @@ class HyperAnalysis(nn.Module):
 
 
 class ScaleIndex(nn.Module):
-    """Table indices, continuous while training: of the residual from z and the level, of z from the level alone.
+    """Table indices of the residual, continuous while training, from z and the level.
 
     Parameters are in units of the logarithm of the standard deviation, so that they learn at the pace of the rest.
     """
@@ -54,22 +54,54 @@ class ScaleIndex(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(shape.latent * HYPER**2, shape.hyper))
         self.bias = nn.Parameter(torch.empty(shape.levels, shape.latent))
-        self.hyper_bias = nn.Parameter(torch.empty(shape.levels, shape.hyper))
 
     @torch.no_grad()
     def start(self) -> None:
         nn.init.normal_(self.weight, std=0.01)
         self.bias.copy_(torch.linspace(-1.2, 0.0, len(self.bias))[:, None].expand_as(self.bias))
-        nn.init.zeros_(self.hyper_bias)
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
         """z: [B, Z, h, w], level: [B] -> index of each residual [B, M, 4h, 4w], unclipped."""
         log_scale = F.pixel_shuffle(F.conv2d(z, self.weight[:, :, None, None]), HYPER)
         return log_scale_to_index(log_scale + interpolate(self.bias, level)[:, :, None, None])
 
-    def of_hyper(self, level: Tensor) -> Tensor:
-        """-> index of each channel of z [B, Z, 1, 1], unclipped."""
-        return log_scale_to_index(interpolate(self.hyper_bias, level))[:, :, None, None]
+
+class HyperGaussian(nn.Module):
+    """What training believes of z: the mean and the scale of each position, from the level and the neighbours.
+
+    The float counterpart of `obic.entropy.hyper_prior`, pass by pass the same: offset [levels, Z], logarithm of the
+    scale [passes, levels, Z], weight [passes - 1, Z, 9 Z]. The weights are held: a regression finds them when weights
+    are packed, and a run that starts from packed weights has theirs; from scratch they are 0.
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        passes = len(HYPER_ORDER)
+        self.offset = nn.Parameter(torch.empty(shape.levels, shape.hyper))
+        self.log_scale = nn.Parameter(torch.empty(passes, shape.levels, shape.hyper))
+        self.register_buffer("weight", torch.empty(passes - 1, shape.hyper, 9 * shape.hyper))
+
+    @torch.no_grad()
+    def start(self) -> None:
+        for each in (self.offset, self.log_scale, self.weight):
+            each.zero_()
+
+    def forward(self, z: Tensor, touched: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """z: rounded [B, Z, h, w], touched: [B, 1, h, w] in {0, 1}, level: [B] -> mean and index, both like z, the
+        index unclipped."""
+        offset = interpolate(self.offset, level)[:, :, None, None]
+        deviation = ((z - offset) * touched).clamp(-HYPER_CLAMP, HYPER_CLAMP)
+        mean, log_scale = offset.expand_as(z), torch.zeros_like(z)
+        known = z.new_zeros(z.shape[-2:])
+        for number, (row, column) in enumerate(HYPER_ORDER):
+            coded = torch.zeros_like(known)
+            coded[row::2, column::2] = 1
+            if number:
+                around = self.weight[number - 1].unflatten(1, (-1, 3, 3))
+                mean = mean + coded * F.conv2d(deviation * known, around, padding=1)
+            log_scale = log_scale + coded * interpolate(self.log_scale[number], level)[:, :, None, None]
+            known = known + coded
+        return straight_through(mean), log_scale_to_index(log_scale)
 
 
 class HyperSynthesis(nn.Module):

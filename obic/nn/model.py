@@ -13,7 +13,7 @@ from obic.constants import CELL, HYPER, MAX_QUALITY
 from obic.nn.blocks import Down, Up, blocks
 from obic.nn.context import Context
 from obic.nn.gain import Gain
-from obic.nn.hyperprior import HyperAnalysis, HyperSynthesis, ScaleIndex
+from obic.nn.hyperprior import HyperAnalysis, HyperGaussian, HyperSynthesis, ScaleIndex
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class CodecNetwork(nn.Module):
         self.gain = Gain(shape.latent, shape.levels)
         self.hyper_analysis = HyperAnalysis(shape)
         self.scale_index = ScaleIndex(shape)
+        self.hyper_gaussian = HyperGaussian(shape)
         self.hyper_synthesis = HyperSynthesis(shape)
         self.context = Context(shape)
         self.synthesis = Synthesis(shape)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from obic.constants import HYPER, HYPER_CLAMP, MAX_QUALITY
+from obic.constants import CELL, HYPER, HYPER_CLAMP, MAX_QUALITY
 from obic.metrics import ms_ssim
 from obic.nn.blocks import straight_through
 from obic.nn.hyperprior import index_to_scale
@@ -21,6 +21,7 @@ from obic.nn.model import CodecNetwork, pad_to_hyper, quality_to_level
 LAMBDA_MIN, LAMBDA_MAX = 0.05, 20.0  # of quality 1 and 100, log-spaced between
 MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM
 MSE_SHARE = 0.1  # what is left of it beside MS-SSIM
+COLOUR_WEIGHT = 10.0  # in training: of the squared error of a cell's mean colour, which MS-SSIM hardly sees
 LOWEST_INDEX = -24.0  # keeps the noisy rate of a dead channel near zero; below 1 an element is skipped when coded
 
 
@@ -59,11 +60,10 @@ def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality:
     touched = F.max_pool2d(pad_to_hyper(cells), HYPER)
     z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions)).float() * touched
     z_rounded = straight_through(z).clamp(-HYPER_CLAMP, HYPER_CLAMP)
-    z_scale = index_to_scale(network.scale_index.of_hyper(level).clamp(LOWEST_INDEX, 63))
     z_coded = z + torch.rand_like(z) - 0.5 if noisy else z_rounded
-    hyper_bits = gaussian_bits(z_coded, z_scale) * touched
-
     with torch.autocast(z.device.type, enabled=False):
+        z_mean, z_index = network.hyper_gaussian(z_rounded, touched, level)
+        hyper_bits = gaussian_bits(z_coded - z_mean, index_to_scale(z_index.clamp(LOWEST_INDEX, 63))) * touched
         index = network.scale_index(z_rounded, level)[..., :height, :width]
     hyper = network.hyper_synthesis(z_rounded)[..., :height, :width]
     if not noisy:
@@ -86,14 +86,26 @@ def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality:
     return decoded * network.gain.inverse(level), conditions, rates
 
 
-def distortion(output: Tensor, pixels: Tensor, regions: Tensor, structure: float = 1.0) -> Tensor:
+def distortion(
+    output: Tensor, pixels: Tensor, regions: Tensor, structure: float = 1.0, colour: float = 0.0
+) -> Tensor:
     """D of eq. 4 in each region: 1 - MS-SSIM with a little squared error; `structure` = 0: squared error alone.
 
-    output, pixels: [B, 3, H, W] in 0..1; regions: [B, L, H, W] in {0, 1}. Returns [B, L].
+    colour: weight of the squared error of the cells' mean colour, their brightness taken out.
+    output, pixels: [B, 3, 16h, 16w] in 0..1; regions: [B, L, 16h, 16w] in {0, 1}. Returns [B, L].
     """
-    error = ((output - pixels) ** 2).mean(1, keepdim=True)
-    mse = (error * regions).sum((2, 3)) / regions.sum((2, 3)).clamp_min(1)
-    result = MSE_WEIGHT * mse * (1 - structure * (1 - MSE_SHARE))
+    error = output - pixels
+    result = MSE_WEIGHT * _mean_square(error, regions) * (1 - structure * (1 - MSE_SHARE))
     if structure > 0:
         result = result + structure * (1 - ms_ssim(output, pixels, regions, whole=True))
+    if colour > 0:
+        of_cells = F.avg_pool2d(error, CELL)
+        of_cells = of_cells - of_cells.mean(1, keepdim=True)
+        result = result + colour * _mean_square(of_cells, F.avg_pool2d(regions, CELL))
     return result
+
+
+def _mean_square(error: Tensor, regions: Tensor) -> Tensor:
+    """[B, 3, h, w], [B, L, h, w] in 0..1 -> [B, L]."""
+    square = error.square().mean(1, keepdim=True)
+    return (square * regions).sum((2, 3)) / regions.sum((2, 3)).clamp_min(1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obic.constants import MAX_QUALITY
+from obic.constants import HYPER_ORDER, MAX_QUALITY
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
 from obic.nn.model import CodecNetwork, Shape, quality_to_level
@@ -74,8 +74,7 @@ def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
 
 
 def _unpacked(folder: Path) -> CodecNetwork:
-    """The inverse of `obic.train.pack`, as far as it has one: the integer map is exact to its rounding, the prior of z
-    becomes the zero-mean one that training knows."""
+    """The inverse of `obic.train.pack`: integers are exact to their rounding."""
     entry = default_entry(folder)
     with np.load(folder / entry["file"]) as archive:
         arrays = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
@@ -88,10 +87,14 @@ def _unpacked(folder: Path) -> CodecNetwork:
     step = LOG_STEP / 2 ** arrays["scale_map.shift"]
     state["scale_index.weight"] = arrays["scale_map.weight"] * step
     state["scale_index.bias"] = _at_levels(arrays["scale_map.bias"] * step + LOG_SCALE_MIN - LOG_STEP, network)
-    index = arrays["hyper_index"]
-    index = index[0] if index.ndim == 3 else index  # of the first pass, which knows as little as the prior in training
-    spread = index_to_scale(index + 0.5).square() + arrays["hyper_offset"].square()
-    state["scale_index.hyper_bias"] = _at_levels(spread.log() / 2, network)
+    state["hyper_gaussian.offset"] = _at_levels(arrays["hyper_offset"], network)
+    log_scale = index_to_scale(arrays["hyper_index"] + 0.5).log()
+    of_passes = log_scale if log_scale.ndim == 3 else log_scale.expand(len(HYPER_ORDER), -1, -1)
+    state["hyper_gaussian.log_scale"] = torch.stack([_at_levels(each, network) for each in of_passes])
+    weight = network.hyper_gaussian.weight.zero_()
+    if "hyper_context.weight" in arrays:
+        weight = arrays["hyper_context.weight"] / 2 ** arrays["hyper_context.shift"]
+    state["hyper_gaussian.weight"] = weight
     network.load_state_dict(state)
     return network
 

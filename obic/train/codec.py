@@ -2,7 +2,7 @@
 
 Loss (LearntOBIC, eq. 4, with the weights of the layers chosen by quality): the sum over layers of
 lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean squared error at
-first, then 1 - MS-SSIM with a little of it.
+first, then 1 - MS-SSIM with a little of it and the error of the cells' mean colour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from obic.constants import CELL
 from obic.nn.model import CodecNetwork, Shape
-from obic.nn.rate_distortion import code_layers, distortion, distortion_weight
+from obic.nn.rate_distortion import COLOUR_WEIGHT, code_layers, distortion, distortion_weight
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.crops import Batches, draw_rows
@@ -58,7 +58,7 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     regions = F.interpolate(layers, scale_factor=CELL)
     area = rows.cells.mean((1, 2, 3))
     fade = min(max((progress - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
-    lost = distortion(output, pixels, regions, fade)[rows.pictures, rows.numbers]
+    lost = distortion(output, pixels, regions, fade, COLOUR_WEIGHT * fade)[rows.pictures, rows.numbers]
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
     weight = distortion_weight(rows.quality)
     # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every quality.

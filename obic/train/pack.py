@@ -38,10 +38,10 @@ ENCODER_MODULES = ("analysis.", "hyper_analysis.", "gain.log_gain")
 
 
 def codec_arrays(network: CodecNetwork, tables: Tables) -> dict[str, np.ndarray]:
-    """The arrays of a weights file (spec 7), the prior of z as it was trained."""
+    """The arrays of a weights file (spec 7), with a prior of z of one pass."""
     arrays = {"tables": tables.counts}
     for name, value in network.state_dict().items():
-        if not name.startswith("scale_index."):
+        if not name.startswith(("scale_index.", "hyper_gaussian.")):
             prefix = ENCODER if name.startswith(ENCODER_MODULES) else NETWORK
             arrays[prefix + name] = value.cpu().numpy().astype(np.float16)
     index = network.scale_index
@@ -51,9 +51,9 @@ def codec_arrays(network: CodecNetwork, tables: Tables) -> dict[str, np.ndarray]
     arrays["scale_map.weight"] = _integers(slope * 2**SHIFT, np.int16)
     arrays["scale_map.bias"] = _integers(bias * 2**SHIFT, np.int32)
     arrays["scale_map.shift"] = np.array(SHIFT, np.int32)
-    hyper = index.of_hyper(level)[:, :, 0, 0]
+    hyper = log_scale_to_index(interpolate(network.hyper_gaussian.log_scale[0], level))
     arrays["hyper_index"] = _integers(hyper.floor().clamp(1, TABLE_ROWS - 1), np.uint8)
-    arrays["hyper_offset"] = np.zeros_like(arrays["hyper_index"], np.int8)
+    arrays["hyper_offset"] = _integers(interpolate(network.hyper_gaussian.offset, level), np.int8)
     return arrays
 
 
