@@ -91,10 +91,9 @@ def _unpacked(folder: Path) -> CodecNetwork:
     log_scale = index_to_scale(arrays["hyper_index"] + 0.5).log()
     of_passes = log_scale if log_scale.ndim == 3 else log_scale.expand(len(HYPER_ORDER), -1, -1)
     state["hyper_gaussian.log_scale"] = torch.stack([_at_levels(each, network) for each in of_passes])
-    weight = network.hyper_gaussian.weight.zero_()
+    state["hyper_gaussian.weight"] = torch.zeros_like(network.hyper_gaussian.weight)
     if "hyper_context.weight" in arrays:
-        weight = arrays["hyper_context.weight"] / 2 ** arrays["hyper_context.shift"]
-    state["hyper_gaussian.weight"] = weight
+        state["hyper_gaussian.weight"] = arrays["hyper_context.weight"] / 2 ** arrays["hyper_context.shift"]
     network.load_state_dict(state)
     return network
 

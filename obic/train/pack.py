@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obic.constants import MAX_QUALITY, TABLE_ROWS
+from obic.constants import HYPER_CLAMP, MAX_QUALITY, TABLE_ROWS
 from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.tables import Tables, gaussian_tables
 from obic.looks import LOOKS
@@ -53,7 +53,8 @@ def codec_arrays(network: CodecNetwork, tables: Tables) -> dict[str, np.ndarray]
     arrays["scale_map.shift"] = np.array(SHIFT, np.int32)
     hyper = log_scale_to_index(interpolate(network.hyper_gaussian.log_scale[0], level))
     arrays["hyper_index"] = _integers(hyper.floor().clamp(1, TABLE_ROWS - 1), np.uint8)
-    arrays["hyper_offset"] = _integers(interpolate(network.hyper_gaussian.offset, level), np.int8)
+    offset = interpolate(network.hyper_gaussian.offset, level)
+    arrays["hyper_offset"] = _integers(offset.clamp(-HYPER_CLAMP, HYPER_CLAMP), np.int8)
     return arrays
 
 
