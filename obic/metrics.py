@@ -46,9 +46,9 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
 
 
 def _ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    count = a.shape[0]
-    moments = _blur(torch.cat([a, b, a * a, b * b, a * b]))
-    mean_a, mean_b, aa, bb, ab = moments.split(count)
+    # Two calls: what is known of b alone needs no gradient.
+    mean_a, aa, ab = _blur(torch.cat([a, a * a, a * b])).chunk(3)
+    mean_b, bb = _blur(torch.cat([b, b * b])).chunk(2)
     product, squares = mean_a * mean_b, mean_a**2 + mean_b**2
     contrast = (2 * (ab - product) + C2) / (aa + bb - squares + C2)
     return (2 * product + C1) / (squares + C1), contrast

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from obic.train import parallel
 from obic.train.precision import has_bfloat16
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -34,7 +35,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, on weights seen as matrices (out, everything else).
 
-    Matrices of one shape go through the Newton-Schulz iteration together.
+    Matrices of one shape go through the Newton-Schulz iteration together, shared out among the processes.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -47,10 +48,11 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape[p.shape[0], p[0].numel()].append(p)
-            for (rows, columns), params in by_shape.items():
-                directions = torch.stack([self._momentum(p, group["momentum"]) for p in params])
+            stacks = [torch.stack([self._momentum(p, group["momentum"]) for p in each]) for each in by_shape.values()]
+            parallel.share_out(stacks, orthogonalise)
+            for ((rows, columns), params), directions in zip(by_shape.items(), stacks, strict=True):
                 scale = 0.2 * max(rows, columns) ** 0.5
-                for p, direction in zip(params, orthogonalise(directions), strict=True):
+                for p, direction in zip(params, directions, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(direction.view_as(p), alpha=-group["lr"] * scale)
 

@@ -7,6 +7,7 @@ In a single process every function here does nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -53,14 +54,29 @@ def average_gradients(network: nn.Module) -> None:
     """Replaces every gradient by its mean over the processes, and the running statistics of norms likewise."""
     if count() > 1:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        _average(gradients + [value for value in network.buffers() if value.is_floating_point()])
+        _add_up(gradients + [value for value in network.buffers() if value.is_floating_point()], count())
 
 
-def _average(tensors: list[Tensor]) -> None:
+def share_out(stacks: list[Tensor], work: Callable[[Tensor], Tensor]) -> None:
+    """Replaces every stack [n, ...] by what `work` makes of it, [n, ...] again and item by item the same: each process
+    works on a share of the items of every stack and hands it to the others."""
+    first, step = rank(), count()
+    for stack in stacks:
+        own = work(stack[first::step]) if first < len(stack) else None
+        if step > 1:
+            stack.zero_()
+        if own is not None:
+            stack[first::step] = own
+    if step > 1:
+        _add_up(stacks, 1)
+
+
+def _add_up(tensors: list[Tensor], divisor: int) -> None:
+    """Replaces tensors by their sums over the processes, divided."""
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     dist.all_reduce(flat)
-    for tensor, mean in zip(tensors, (flat / count()).split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(mean.view_as(tensor))
+    for tensor, total in zip(tensors, flat.div_(divisor).split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
 
 
 def _device() -> torch.device:
