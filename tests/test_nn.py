@@ -16,7 +16,7 @@ from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
-from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits
+from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
 from obic.train.checkpoint import new_network
 from obic.train.codec import training_loss
 from obic.train.crops import OFTEN, Batches, any_quality, draw_rows
@@ -105,6 +105,20 @@ def test_training_path_and_inference_agree(network):
     assert ((decoded - trained).abs() < 1e-3).float().mean() > 0.99  # all but what a rounded table index moves
     data = encode_layer(z, residual, cells, 70, model.scale_map, model.hyper_prior, model.tables)
     assert 8 * len(data) == pytest.approx((rates.hyper + rates.residual).item(), rel=0.05)
+
+
+def test_prices_turn_bits_under_noise_into_bits_of_rounded_symbols():
+    rows = torch.arange(8, 25)  # scales of 0.2 to 0.9
+    scales = index_to_scale(rows.float()).double()[:, None]
+    noisy_places = torch.arange(-6, 6, 1 / 64, dtype=torch.float64)
+    costs = []
+    for places, step in ((noisy_places, 1 / 64), (torch.arange(-6, 7, dtype=torch.float64), 1)):
+        bits = gaussian_bits(places, scales)
+        costs.append((2**-bits * bits).sum(1) * step)
+    noisy, rounded = (cost.diff() for cost in costs)
+    of_steps = (prices()[rows[1:]] + prices()[rows[:-1]]) / 2
+    assert torch.allclose(of_steps.double() * noisy, rounded, atol=3e-3)
+    assert (prices()[30:] == 1).all() and (prices() > 0).all()
 
 
 def test_gaussian_bits():

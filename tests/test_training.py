@@ -24,6 +24,7 @@ from obic.train.crops import Batches
 from obic.train.data import Sample
 from obic.train.optim import Average
 from obic.train.pack import codec_arrays, file_bytes, hyper_arrays, write
+from obic.train.revive import revive
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
 SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
@@ -94,6 +95,40 @@ def test_processes_with_crops_of_their_own_hold_equal_weights(tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "0.pt").exists() and not (tmp_path / "1.pt").exists()
     assert parallel.count() == 1  # of this process
+
+
+def _share_out_one(rank, folder):
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    stacks = [torch.arange(n * 6.0).view(n, 2, 3) for n in (1, 4, 5)]
+    parallel.share_out(stacks, lambda stack: stack**2 + 1)
+    torch.save(stacks, folder / f"{rank}.stacks")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_share_work_out(tmp_path):
+    multiprocessing.spawn(_share_out_one, (tmp_path,), nprocs=2)
+    for rank in (0, 1):
+        for stack in torch.load(tmp_path / f"{rank}.stacks"):
+            assert torch.equal(stack, torch.arange(float(stack.numel())).view_as(stack) ** 2 + 1)
+
+
+def test_channels_that_have_died_below_a_level_are_raised():
+    network = new_network(TINY)
+    gain, inverse, scale = network.gain.log_gain, network.gain.log_inverse, network.scale_index.bias
+    with torch.no_grad():
+        for table, value in ((gain, -9.0), (inverse, 9.0), (scale, -7.0)):
+            table[:4, [2, 7]] = value
+        scale[:, 5], gain[0, 5] = -7.0, -9.0  # dead at every level
+    before = [table.clone() for table in (gain, inverse, scale)]
+    raised = revive(network)
+    assert raised.nonzero().tolist() == [[level, channel] for level in range(4) for channel in (2, 7)]
+    for channel in (2, 7):
+        assert torch.allclose(gain[:5, channel], gain[4, channel] - 0.8 * torch.arange(4, -1, -1.0))
+        assert torch.allclose(inverse[:5, channel], -gain[:5, channel], atol=1e-5)
+        assert torch.allclose(scale[:5, channel], scale[4, channel] - 0.8 * torch.arange(4, -1, -1.0))
+    for table, old in zip((gain, inverse, scale), before, strict=True):
+        assert torch.equal(table[~raised], old[~raised])
+    assert not revive(network).any()
 
 
 def test_packed_weights_become_a_network_again(tmp_path):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from obic.constants import CELL
+from obic.nn.blocks import Block
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import COLOUR_WEIGHT, code_layers, distortion, distortion_weight
 from obic.train import parallel
@@ -26,6 +27,7 @@ from obic.train.curves import Curves, say
 from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
+from obic.train.revive import revive
 
 MSE_UNTIL, MSE_FADED = 0.05, 0.10  # of the schedule
 
@@ -117,6 +119,8 @@ def main() -> None:
     start.add_argument("--resume", metavar="PATH", help="go on with a checkpoint where its schedule stood")
     add("--done", type=float, default=0.0, metavar="SHARE", help="share of the schedule already behind, 0..1; with "
         "--init, 0.15 skips the phase of squared error and starts at a lower rate of learning")
+    add("--revive", action="store_true", help="first raise channels of the latent that have died at low qualities")
+    add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
     add("--batch", type=int, default=8, help="crops a step and process (default 8)")
     add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
     add("--muon-lr", type=float, default=0.005)
@@ -141,6 +145,11 @@ def main() -> None:
     count = sum(p.numel() for p in network.parameters())
     say(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")
     batches = Batches(samples, args.crop, args.batch, device, seed)
+    if args.compile:
+        for block in filter(lambda each: isinstance(each, Block), network.modules()):
+            block.compile(dynamic=True)
+    if args.revive:
+        say(f"{int(revive(network).any(0).sum())} channels are raised at low qualities")
     train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr, done=done)
     say(f"{args.out}: done; `python -m obic.train.pack {args.out}` makes weights of it")
 
