@@ -136,6 +136,10 @@ def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path
     assert state["layers.0.weight"][:, -vivid.GRAIN :].abs().max() > 0
     assert not torch.equal(state["layers.1.0.gate.weight"], before["synthesis.layers.1.0.gate.weight"])
 
+    earlier = {name: value + 0.1 for name, value in state.items()}
+    vivid.train(network, vivid.Views(DeepLab()), batches, 0.001, lambda *each: saved.append(each), curves, 0.0, earlier)
+    assert all(torch.allclose(value, earlier[name], atol=0.01) for name, value in saved[-1][0].items())
+
 
 def test_wasserstein_distortion_looks_at_statistics_not_at_places():
     torch.manual_seed(0)

@@ -12,9 +12,10 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -119,13 +120,16 @@ def with_grain(synthesis: Synthesis, shape: Shape, count: int) -> Synthesis:
 
 def train(
     network: CodecNetwork, views: Views, batches: Batches, minutes: float, save: Callable[[dict, dict], None],
-    curves: Curves, muon_lr: float,
+    curves: Curves, muon_lr: float, start_from: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Trains a synthesis for a time budget. save(state, log): called with its averaged weights now and then."""
+    """Trains a synthesis for a time budget, from the network's own or from the weights of an earlier look. save(state,
+    log): called with its averaged weights now and then."""
     device = batches.device
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)
     views.to(device, memory_format=torch.channels_last)
     synthesis = with_grain(network.synthesis, network.shape, GRAIN).to(device, memory_format=torch.channels_last)
+    if start_from:
+        synthesis.load_state_dict(start_from)
     optimisers, average = Optimisers(synthesis, muon_lr, 1e-3), Average(synthesis, AVERAGE)
     start = saved = reported = time.monotonic()
     progress = 0.0
@@ -155,6 +159,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.vivid", description=__doc__.split("\n")[0])
     parser.add_argument("weights", type=Path, help="folder of packed weights: the look is for its default codec")
     parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zips of pictures")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="start from a packed look of an earlier codec "
+                        "(codec-*-vivid.npz), which is near if this one was trained on from that")
     parser.add_argument("--minutes", type=float, default=60, help="time budget (default 60)")
     parser.add_argument("--out", type=Path, default=Path("runs/vivid.pt"),
                         help="for `python -m obic.train.pack --look vivid`; curves beside it (default runs/vivid.pt)")
@@ -180,7 +186,11 @@ def main() -> None:
 
     batches = Batches(samples, args.crop, args.batch, args.device, args.seed)
     curves = Curves(args.out.with_suffix(".csv"), ("loss", "distortion", "wasserstein"))
-    train(network, views, batches, args.minutes, save, curves, args.muon_lr)
+    start_from = None
+    if args.init:
+        with np.load(args.init) as archive:
+            start_from = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
+    train(network, views, batches, args.minutes, save, curves, args.muon_lr, start_from)
 
 
 if __name__ == "__main__":
