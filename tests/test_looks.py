@@ -141,6 +141,16 @@ def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path
     assert all(torch.allclose(value, earlier[name], atol=0.01) for name, value in saved[-1][0].items())
 
 
+def test_a_look_can_be_mixed_with_the_codecs_own_synthesis(weights):
+    network = load_checkpoint(weights)
+    own = vivid.with_grain(network.synthesis, network.shape, 2).state_dict()
+    made = {"codec": "99f473ba", "synthesis": {name: value + 1 for name, value in own.items()}, "log": {"steps": 0}}
+    mixed = pack.mixed_with_own(weights, made, 0.75)
+    assert mixed["log"] == {"steps": 0, "share": 0.75} and mixed["codec"] == made["codec"]
+    assert all(torch.allclose(value.float(), own[name] + 0.75, atol=0.01) for name, value in mixed["synthesis"].items())
+    assert pack.mixed_with_own(weights, made, 1.0) == made
+
+
 def test_wasserstein_distortion_looks_at_statistics_not_at_places():
     torch.manual_seed(0)
     views = vivid.Views(DeepLab())

@@ -30,6 +30,7 @@ from obic.train.crops import Batches
 from obic.train.data import Sample, load_samples
 from obic.train.fit import count_symbols, fitted_tables
 from obic.train.fit_hyper_prior import fitted_hyper_prior
+from obic.train.vivid import with_grain
 from obic.weights import ENCODER, MANIFEST, NETWORK, CodecModel, codec_from_bytes, fingerprint_of
 
 SHIFT = 10
@@ -100,6 +101,17 @@ def pack(checkpoint: Path, samples: Sequence[Sample], crops: int, seed: int = 1)
     return data, model, sizes
 
 
+def mixed_with_own(folder: Path, checkpoint: Mapping, share: float) -> dict:
+    """What `obic.train.vivid` saves, its weights mixed with the codec's own synthesis: `share` of the look's."""
+    if share == 1:
+        return dict(checkpoint)
+    network, made = load_checkpoint(folder), checkpoint["synthesis"]
+    grain = made["layers.0.weight"].shape[1] - network.synthesis.layers[0].in_channels
+    own = with_grain(network.synthesis, network.shape, grain).state_dict()
+    mixed = {name: torch.lerp(own[name], value.float(), share).half() for name, value in made.items()}
+    return {**checkpoint, "synthesis": mixed, "log": {**checkpoint["log"], "share": share}}
+
+
 def write_look(folder: Path, look: str, checkpoint: Mapping, about: Mapping) -> Path:
     """Puts a look of the default codec into its folder of weights, and returns its file.
 
@@ -148,13 +160,16 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="what `obic.train` saved, or a folder of weights")
     parser.add_argument("--data", nargs="+", help="training pictures, to fit the tables to (not for a look)")
     parser.add_argument("--look", choices=LOOKS[1:], help="pack the synthesis alone, as a look of the folder's codec")
+    parser.add_argument("--share", type=float, default=1.0, help="with --look: of its weights; the rest are those of "
+                        "the codec's own synthesis, which is calmer (default 1)")
     parser.add_argument("--crops", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("weights"), help="folder of weights")
     parser.add_argument("--trained-on", default="", help="data and hardware, for the manifest")
     args = parser.parse_args()
     about = {"on": args.trained_on, "torch": torch.__version__, "machine": platform.machine()}
     if args.look:
-        path = write_look(args.out, args.look, torch.load(args.checkpoint, weights_only=True), about)
+        checkpoint = mixed_with_own(args.out, torch.load(args.checkpoint, weights_only=True), args.share)
+        path = write_look(args.out, args.look, checkpoint, about)
         print(f"{path}: {path.stat().st_size} bytes")
         return
     if not args.data:
