@@ -49,8 +49,8 @@ def run(*arguments, **environment):
 
 def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
     out = tmp_path / "runs" / "codec.pt"
-    done = run("-m", "obic.train", "--data", pictures, "--out", out, *SMALL)
-    assert done.returncode == 0 and done.stdout == ""
+    done = run("-m", "obic.train", "--data", pictures, "--out", out, "--revive", *SMALL)
+    assert done.returncode == 0 and done.stdout == "" and "0 channels are raised" in done.stderr
     assert "2 pictures" in done.stderr and "0 min left" in done.stderr
     log = checkpoint_log(out)
     with out.with_suffix(".csv").open() as file:

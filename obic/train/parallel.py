@@ -1,7 +1,7 @@
 """Several processes that train one network, started by torchrun, each on a device of its own with crops of its own.
 
 Gradients are averaged after every step's backward pass, so all processes hold equal weights from the first step on.
-In a single process every function here does nothing.
+In a single process nothing is exchanged.
 """
 
 from __future__ import annotations

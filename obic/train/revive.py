@@ -19,7 +19,8 @@ FALL = 0.8  # the most that the logarithm of a gain may fall from a level to the
 def revive(network: CodecNetwork) -> Tensor:
     """Raises gains that fall off too steeply towards the lower levels, in place, and the scales with them.
 
-    Channels that are dead at the highest level stay as they are. Returns which were raised: bool [levels, M].
+    Channels whose scale lies below the smallest table row even at the highest level stay as they are. Returns which
+    were raised: bool [levels, M].
     """
     gain, inverse, scale = network.gain.log_gain, network.gain.log_inverse, network.scale_index.bias
     alive = scale[-1] > LOG_SCALE_MIN
