@@ -17,6 +17,7 @@ from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
 from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.model import Shape
+from obic.nn.rate_distortion import code_layers
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.codec import train
@@ -118,7 +119,7 @@ def test_channels_that_have_died_below_a_level_are_raised():
     with torch.no_grad():
         for table, value in ((gain, -9.0), (inverse, 9.0), (scale, -7.0)):
             table[:4, [2, 7]] = value
-        scale[:, 5], gain[0, 5] = -7.0, -9.0  # dead at every level
+        gain[:, 5] = torch.linspace(-9, -1, len(gain))  # dead at every level
     before = [table.clone() for table in (gain, inverse, scale)]
     raised = revive(network)
     assert raised.nonzero().tolist() == [[level, channel] for level in range(4) for channel in (2, 7)]
@@ -129,6 +130,18 @@ def test_channels_that_have_died_below_a_level_are_raised():
     for table, old in zip((gain, inverse, scale), before, strict=True):
         assert torch.equal(table[~raised], old[~raised])
     assert not revive(network).any()
+
+
+def test_what_is_skipped_still_learns():
+    torch.manual_seed(0)
+    network = new_network(TINY)
+    with torch.no_grad():
+        network.scale_index.bias.fill_(-9.0)  # below every row of the tables
+    features = torch.randn(1, TINY.latent, 4, 4, requires_grad=True)
+    decoded, _, rates = code_layers(network, features, torch.ones(1, 1, 4, 4), torch.tensor([50.0]), noisy=False)
+    assert decoded.abs().max() < 0.1 and rates.residual.item() == 0
+    decoded.sum().backward()
+    assert (features.grad.abs() > 0.5).all()
 
 
 def test_packed_weights_become_a_network_again(tmp_path):

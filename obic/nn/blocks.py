@@ -80,6 +80,6 @@ def reach(transform: nn.Module) -> int:
     return math.ceil(seen / coarsest)
 
 
-def straight_through(x: Tensor) -> Tensor:
-    """Rounds; the gradient passes as if it had not."""
-    return x + (torch.round(x) - x).detach()
+def straight_through(x: Tensor, coded: Tensor) -> Tensor:
+    """What x is coded as (rounded, or 0 where it is skipped); the gradient passes as if it were x."""
+    return x + (coded - x).detach()

@@ -101,7 +101,7 @@ class HyperGaussian(nn.Module):
                 mean = mean + coded * F.conv2d(deviation * known, around, padding=1)
             log_scale = log_scale + coded * interpolate(self.log_scale[number], level)[:, :, None, None]
             known = known + coded
-        return straight_through(mean), log_scale_to_index(log_scale)
+        return straight_through(mean, mean.round()), log_scale_to_index(log_scale)
 
 
 class HyperSynthesis(nn.Module):

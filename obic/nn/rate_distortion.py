@@ -86,7 +86,7 @@ def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality:
     scaled = features * cells * network.gain(level)
     touched = F.max_pool2d(pad_to_hyper(cells), HYPER)
     z = network.hyper_analysis(pad_to_hyper(scaled), pad_to_hyper(conditions)).float() * touched
-    z_rounded = straight_through(z).clamp(-HYPER_CLAMP, HYPER_CLAMP)
+    z_rounded = straight_through(z, z.round()).clamp(-HYPER_CLAMP, HYPER_CLAMP)
     z_coded = z + torch.rand_like(z) - 0.5 if noisy else z_rounded
     with torch.autocast(z.device.type, enabled=False):
         z_mean, z_index = network.hyper_gaussian(z_rounded, touched, level)
@@ -103,7 +103,7 @@ def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality:
         nonlocal residual
         value = (scaled - mean) / step
         residual = torch.where(mask, value, residual)
-        return straight_through(value) * (index >= 1)
+        return straight_through(value, value.round() * (index >= 1))
 
     decoded = network.context(hyper, conditions, cells, quantise)
     scale = index_to_scale(index.clamp(LOWEST_INDEX, 63))
