@@ -71,7 +71,7 @@ def load_codec(
         for entry in manifest["codecs"]:
             known.append(entry["fingerprint"])
             if entry["fingerprint"] == wanted:
-                model = codec_from_bytes(_read(folder, entry), Shape(**entry["shape"]), device=device, encoder=encoder)
+                model = codec_from_bytes(_read(folder, entry), Shape.of(entry["shape"]), device=device, encoder=encoder)
                 if look != FAITHFUL:
                     model.network.synthesis = _synthesis(_look(folder, entry, look), model.network.shape, device)
                 return model

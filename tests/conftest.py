@@ -58,7 +58,7 @@ def _tiny(encoder: bool):
     from obic.nn.model import Shape
 
     entry = json.loads((GOLDEN / weights.MANIFEST).read_text())["codecs"][0]
-    return weights.codec_from_bytes((GOLDEN / entry["file"]).read_bytes(), Shape(**entry["shape"]), encoder=encoder)
+    return weights.codec_from_bytes((GOLDEN / entry["file"]).read_bytes(), Shape.of(entry["shape"]), encoder=encoder)
 
 
 @pytest.fixture(scope="session")

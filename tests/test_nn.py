@@ -12,6 +12,7 @@ from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import gaussian_tables
 from obic.metrics import ms_ssim
 from obic.nn import inference
+from obic.nn.blocks import Block
 from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
@@ -69,6 +70,27 @@ def test_the_transforms_are_local(network):
     with torch.inference_mode():
         a, b = inference.analyse(network, first), inference.analyse(network, second)
     assert torch.equal(a[:, :, :16], b[:, :, :16]) and not torch.equal(a, b)
+
+
+def test_a_block_adds_no_more_than_so_much_however_large_its_input():
+    torch.manual_seed(0)
+    block = Block(16)
+    x = torch.randn(1, 16, 6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        block.double().start()
+        block.log_damping.fill_(0.0)
+        small, large, huge = (block(x * factor) - x * factor for factor in (1, 1e5, 1e7))
+        assert large.abs().max() < 5 * small.abs().max()
+        assert torch.allclose(large, huge, rtol=0, atol=0.01 * large.abs().max().item())
+        usual = Block(16, damped=False).double()
+        usual.load_state_dict(block.state_dict(), strict=False)
+        assert torch.allclose(block(x * 1e-3), usual(x * 1e-3), rtol=0, atol=1e-8)
+
+
+def test_shapes_from_before_damping_are_what_they_were():
+    old = {name: value for name, value in TINY.as_dict().items() if name != "damped"}
+    assert TINY.as_dict() == {**old, "damped": 1} and Shape.of(TINY.as_dict()) == TINY
+    assert Shape.of(old).as_dict() == old and not Shape.of(old).damped
 
 
 def test_the_context_sees_the_layer_alone(network):

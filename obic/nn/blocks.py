@@ -8,18 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+DAMPING = 0.2  # g at the start of training: a trained network without damping hardly notices it
+
 
 class Block(nn.Module):
     """Depthwise-separable mixing, then a gated pointwise network, each with a skip.
 
-        x -- 1x1 -- SiLU -- dw 3x3 -- 1x1 --(+)-- 1x1 (2C) -- GLU -- 1x1 --(+)-->
-        |___________________________________|  |__________________________|
+        x -- damp -- 1x1 -- SiLU -- dw 3x3 -- 1x1 --(+)-- damp -- 1x1 (2C) -- GLU -- 1x1 --(+)-->
+        |___________________________________________|  |_________________________________|
 
     The block of DCVC-RT (Jia et al. 2025) with a gated unit in place of its wide one. x: [B, C, h, w] -> the same.
+
+    damp: x / sqrt(1 + g mean(x^2)), the mean over the channels of a place. It hardly touches what is usual and bounds
+    what a branch can add, so that features cannot run away from block to block. (A divisive normalisation with one
+    parameter; Balle et al. 2016 have one for each pair of channels.)
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, damped: bool = True):
         super().__init__()
+        self.log_damping = nn.Parameter(torch.empty(2)) if damped else None  # log g of either branch
         self.mix_in = nn.Conv2d(channels, channels, 1)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.mix_out = nn.Conv2d(channels, channels, 1)
@@ -30,15 +37,22 @@ class Block(nn.Module):
         for conv in (self.mix_out, self.gate_out):  # residual branches start small
             nn.init.normal_(conv.weight, std=0.02 / conv.in_channels**0.5)
             nn.init.zeros_(conv.bias)
+        if self.log_damping is not None:
+            nn.init.constant_(self.log_damping, math.log(DAMPING))
+
+    def _damped(self, x: Tensor, branch: int) -> Tensor:
+        if self.log_damping is None:
+            return x
+        return x * torch.rsqrt(1 + self.log_damping[branch].exp() * x.square().mean(1, keepdim=True)).to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.mix_out(self.depthwise(F.silu(self.mix_in(x))))
-        value, gate = self.gate(x).chunk(2, 1)
+        x = x + self.mix_out(self.depthwise(F.silu(self.mix_in(self._damped(x, 0)))))
+        value, gate = self.gate(self._damped(x, 1)).chunk(2, 1)
         return x + self.gate_out(value * gate.sigmoid())  # F.glu is slow to differentiate on CPUs
 
 
-def blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(channels) for _ in range(count)))
+def blocks(channels: int, count: int, damped: bool) -> nn.Sequential:
+    return nn.Sequential(*(Block(channels, damped) for _ in range(count)))
 
 
 class Down(nn.Module):

@@ -34,9 +34,10 @@ class Context(nn.Module):
         super().__init__()
         inputs = shape.latent + shape.context // 2 + 2
         self.entries = nn.ModuleList(nn.Conv2d(inputs, shape.context, 1) for _ in range(PASSES))
-        self.trunk = blocks(shape.context, shape.context_blocks)
+        self.trunk = blocks(shape.context, shape.context_blocks, shape.damped)
         self.exits = nn.ModuleList(
-            nn.Sequential(Block(shape.context), nn.Conv2d(shape.context, 2 * shape.latent, 1)) for _ in range(PASSES))
+            nn.Sequential(Block(shape.context, shape.damped), nn.Conv2d(shape.context, 2 * shape.latent, 1))
+            for _ in range(PASSES))
 
     def start(self) -> None:
         for _, last in self.exits:  # mean 0 and step 1

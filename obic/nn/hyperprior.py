@@ -37,8 +37,9 @@ class HyperAnalysis(nn.Module):
         super().__init__()
         width = shape.hyper_width
         self.layers = nn.Sequential(
-            nn.Conv2d(shape.latent + 2, width, 1), Block(width), Down(width, width, 2), Block(width),
-            Down(width, width, 2), Block(width), nn.Conv2d(width, shape.hyper, 1))
+            nn.Conv2d(shape.latent + 2, width, 1), Block(width, shape.damped),
+            Down(width, width, 2), Block(width, shape.damped),
+            Down(width, width, 2), Block(width, shape.damped), nn.Conv2d(width, shape.hyper, 1))
 
     def forward(self, latent: Tensor, conditions: Tensor) -> Tensor:
         return self.layers(torch.cat([latent, conditions], 1))
@@ -111,7 +112,8 @@ class HyperSynthesis(nn.Module):
         super().__init__()
         width = shape.hyper_width
         self.layers = nn.Sequential(
-            nn.Conv2d(shape.hyper, width, 1), Block(width), Up(width, width, 2), Block(width),
+            nn.Conv2d(shape.hyper, width, 1), Block(width, shape.damped),
+            Up(width, width, 2), Block(width, shape.damped),
             Up(width, shape.context // 2, 2))
 
     def forward(self, z: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -21,18 +22,24 @@ class Shape:
     """Widths and depths. `fine` is the grid of 1/8, `coarse` the grid of 1/16 (the cells)."""
 
     fine: int = 192
-    fine_blocks: int = 4
+    fine_blocks: int = 3
     coarse: int = 256
-    coarse_blocks: int = 7
+    coarse_blocks: int = 5
     latent: int = 128
     hyper: int = 64
     hyper_width: int = 128
     context: int = 256
     context_blocks: int = 1
     levels: int = 8
+    damped: bool = True  # see Block; shapes from before it say nothing of it
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, int]) -> Shape:
+        """The inverse of `as_dict`."""
+        return cls(**{"damped": False, **numbers})
 
     def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+        return {name: int(value) for name, value in asdict(self).items() if name != "damped" or value}
 
 
 class Analysis(nn.Module):
@@ -41,8 +48,8 @@ class Analysis(nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
         self.layers = nn.Sequential(
-            Down(3, shape.fine, CELL // 2), blocks(shape.fine, shape.fine_blocks),
-            Down(shape.fine, shape.coarse, 2), blocks(shape.coarse, shape.coarse_blocks),
+            Down(3, shape.fine, CELL // 2), blocks(shape.fine, shape.fine_blocks, shape.damped),
+            Down(shape.fine, shape.coarse, 2), blocks(shape.coarse, shape.coarse_blocks, shape.damped),
             nn.Conv2d(shape.coarse, shape.latent, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -60,8 +67,9 @@ class Synthesis(nn.Module):
         super().__init__()
         self.grain = grain
         self.layers = nn.Sequential(
-            nn.Conv2d(shape.latent + 2 + grain, shape.coarse, 1), blocks(shape.coarse, shape.coarse_blocks),
-            Up(shape.coarse, shape.fine, 2), blocks(shape.fine, shape.fine_blocks),
+            nn.Conv2d(shape.latent + 2 + grain, shape.coarse, 1),
+            blocks(shape.coarse, shape.coarse_blocks, shape.damped),
+            Up(shape.coarse, shape.fine, 2), blocks(shape.fine, shape.fine_blocks, shape.damped),
             Up(shape.fine, 3, CELL // 2))
 
     def forward(self, features: Tensor, conditions: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def load_checkpoint(path: str | Path) -> CodecNetwork:
     if Path(path).is_dir():
         return _unpacked(Path(path))
     checkpoint = torch.load(path, weights_only=True)
-    network = CodecNetwork(Shape(**checkpoint["shape"]))
+    network = CodecNetwork(Shape.of(checkpoint["shape"]))
     network.load_state_dict({name: value.float() for name, value in checkpoint["state"].items()})
     return network
 
@@ -60,7 +60,7 @@ def new_network(shape: Shape) -> CodecNetwork:
 
 
 def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
-    """The network with more blocks in its stages, if `shape` has more; at first they add next to nothing.
+    """The network with more blocks in its stages, if `shape` has more, and with damping: at first neither adds much.
 
     Raises ValueError if anything else differs.
     """
@@ -78,7 +78,7 @@ def _unpacked(folder: Path) -> CodecNetwork:
     entry = default_entry(folder)
     with np.load(folder / entry["file"]) as archive:
         arrays = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
-    network = CodecNetwork(Shape(**entry["shape"]))
+    network = CodecNetwork(Shape.of(entry["shape"]))
     state = {
         name.removeprefix(ENCODER).removeprefix(NETWORK): value
         for name, value in arrays.items()
