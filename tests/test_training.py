@@ -26,7 +26,6 @@ from obic.train.data import Sample
 from obic.train.optim import Average
 from obic.train.pack import codec_arrays, file_bytes, hyper_arrays, write
 from obic.train.revive import revive
-from obic.train.soup import mean
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
 SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
@@ -178,15 +177,6 @@ def test_a_network_grows_by_blocks_and_is_nearly_what_it_was():
     assert 0 < (after - before).abs().max() < 0.1 * before.abs().max()
     with pytest.raises(ValueError, match="has no place"):
         grown(network, replace(TINY, latent=24))
-
-
-def test_the_mean_of_runs():
-    first, second = new_network(TINY), new_network(TINY)
-    for name, value in mean([first, second], [1, 3]).state_dict().items():
-        expected = 0.25 * first.state_dict()[name] + 0.75 * second.state_dict()[name]
-        assert torch.allclose(value, expected, atol=1e-6), name
-    with pytest.raises(ValueError, match="different shapes"):
-        mean([first, new_network(replace(TINY, latent=24))], [1, 1])
 
 
 def test_a_checkpoint_holds_the_averaged_weights(tmp_path):
