@@ -136,9 +136,9 @@ def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path
     assert state["layers.0.weight"][:, -vivid.GRAIN :].abs().max() > 0
     assert not torch.equal(state["layers.1.0.gate.weight"], before["synthesis.layers.1.0.gate.weight"])
 
-    earlier = {name: value + 0.1 for name, value in state.items()}
+    earlier = {name: value + 0.1 for name, value in state.items() if not name.endswith("damping")}
     vivid.train(network, vivid.Views(DeepLab()), batches, 0.001, lambda *each: saved.append(each), curves, 0.0, earlier)
-    assert all(torch.allclose(value, earlier[name], atol=0.01) for name, value in saved[-1][0].items())
+    assert all(torch.allclose(saved[-1][0][name], value, atol=0.01) for name, value in earlier.items())
 
 
 def test_a_look_can_be_mixed_with_the_codecs_own_synthesis(weights):

@@ -60,7 +60,7 @@ def new_network(shape: Shape) -> CodecNetwork:
 
 
 def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
-    """The network with more blocks in its stages, if `shape` has more, and with damping: at first neither adds much.
+    """The network with the blocks and the damping of `shape` that it lacks: at first they change next to nothing.
 
     Raises ValueError if anything else differs.
     """

@@ -115,7 +115,7 @@ def main() -> None:
         help="checkpoint, saved every five minutes; the curves go beside it, as .csv (default runs/codec.pt)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--init", metavar="PATH", help="start from a checkpoint, or from a folder of packed "
-                       "weights; blocks that they lack start as next to nothing")
+                       "weights; blocks and damping that they lack start as next to nothing")
     start.add_argument("--resume", metavar="PATH", help="go on with a checkpoint where its schedule stood")
     add("--done", type=float, default=0.0, metavar="SHARE", help="share of the schedule already behind, 0..1; with "
         "--init, 0.15 skips the phase of squared error and starts at a lower rate of learning")

@@ -129,7 +129,7 @@ def train(
     views.to(device, memory_format=torch.channels_last)
     synthesis = with_grain(network.synthesis, network.shape, GRAIN).to(device, memory_format=torch.channels_last)
     if start_from:
-        synthesis.load_state_dict({**synthesis.state_dict(), **start_from})  # it may have had fewer blocks
+        synthesis.load_state_dict({**synthesis.state_dict(), **start_from})  # it may lack blocks or damping
     optimisers, average = Optimisers(synthesis, muon_lr, 1e-3), Average(synthesis, AVERAGE)
     start = saved = reported = time.monotonic()
     progress = 0.0
