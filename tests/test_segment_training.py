@@ -1,14 +1,21 @@
 """The segmenter's training: crops, losses, the held-out split, and the benchmark's figures."""
 
+import json
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from obic.bench.segmentation import score
+from obic.segment.deeplab import DeepLab
+from obic.segment.segmenter import fold_norms, load_segmenter
 from obic.train.data import VOID, Sample
 from obic.train.segmenter import jitter, loss_terms, random_crop, split
+from obic.train.unfold import unfold_norms
 
 
 def sample(name="a", source="voc", height=60, width=100):
@@ -83,3 +90,51 @@ def test_score_by_hand():
     result = score(lambda rgb: guess, [(np.zeros((1, 5, 3), np.uint8), truth)])
     assert result["fg_iou"] == result["fg_iou_picture"] == pytest.approx(2 / 3)
     assert result["miou"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+
+
+def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there():
+    torch.manual_seed(0)
+    network = DeepLab().train()
+    for _ in range(2):  # norms with statistics of their own
+        network(torch.rand(2, 3, 64, 64))
+    folded = fold_norms(network)
+    unfolded = unfold_norms(folded, "resnet34", [torch.rand(4, 3, 64, 64)])
+    rgb = torch.rand(2, 3, 48, 80)
+    with torch.no_grad():
+        assert torch.allclose(unfolded.eval()(rgb), folded(rgb), atol=1e-4)
+    assert all(p.requires_grad for p in unfolded.parameters())
+    # On the pictures the statistics are from, a batch's own are the same, so training begins where the weights are.
+    rgb = torch.rand(8, 3, 64, 64)
+    again = unfold_norms(folded, "resnet34", [rgb])
+    with torch.no_grad():
+        assert torch.allclose(again.train()(rgb), folded(rgb), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path):
+    folder = tmp_path / "voc"
+    folder.mkdir()
+    for name in "abcd":
+        each = sample()
+        Image.fromarray(each.rgb).save(folder / f"{name}.jpg")
+        Image.fromarray(each.mask).save(folder / f"{name}.png")
+
+    def run(*arguments, processes=1):
+        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
+        command = [sys.executable, *torchrun, "-m", "obic.train.segmenter", *map(str, (folder, *arguments))]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    small = ("--out", tmp_path / "run", "--held-out", "2", "--minutes", "0.05", "--batch-scale", "0.05", "--threads", 1)
+    done = run(*small, processes=2)
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert done.stderr.count("2 pictures to train on, 2 held out") == 1
+    ended = run(*small, "--resume", tmp_path / "run" / "last.pt")
+    assert ended.returncode and "at its end" in ended.stderr
+    done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "packed.npz")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size
+    done = run(*small, "--init", tmp_path / "packed.npz")
+    assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab().state_dict())
+    assert load_segmenter(tmp_path / "packed.npz")(sample().rgb).shape == (60, 100)

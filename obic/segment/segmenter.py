@@ -91,17 +91,26 @@ def fold_norms(network: DeepLab) -> DeepLab:
     return network.eval().requires_grad_(False)
 
 
+def norms(network: DeepLab) -> list[tuple[str, str]]:
+    """The names of a network's batch norms, each with that of the convolution before it."""
+    pairs, convolution = [], ""
+    for path, parent in network.named_modules():
+        for name, module in parent.named_children():
+            full = f"{path}.{name}".lstrip(".")
+            if isinstance(module, nn.Conv2d):
+                convolution = full
+            elif isinstance(module, nn.BatchNorm2d):
+                pairs.append((full, convolution))
+    return pairs
+
+
 def _take_norms(network: DeepLab) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Take the batch norms out of a network; each, with the convolution that was before it."""
-    pairs, convolution = [], None
-    for parent in list(network.modules()):
-        for name, module in parent.named_children():
-            if isinstance(module, nn.Conv2d):
-                convolution = module
-            elif isinstance(module, nn.BatchNorm2d):
-                pairs.append((convolution, module))
-                setattr(parent, name, nn.Identity())
-    return pairs
+    taken = []
+    for norm, convolution in norms(network):
+        taken.append((network.get_submodule(convolution), network.get_submodule(norm)))
+        network.set_submodule(norm, nn.Identity())
+    return taken
 
 
 def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> dict[str, np.ndarray]:

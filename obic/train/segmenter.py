@@ -1,6 +1,8 @@
-"""Training of the segmenter, from scratch or from a checkpoint, on a GPU or on one CPU core.
+"""Training of the segmenter, from scratch or from earlier weights, on a GPU or on CPU cores.
 
     python -m obic.train.segmenter data/train-*.zip --out runs/segmenter --minutes 100
+    torchrun --nproc-per-node 2 -m obic.train.segmenter data/train-*.zip --out runs/segmenter --threads 1 \\
+        --init weights/segmenter.npz --done 0.3
     python -m obic.train.segmenter data/train-*.zip --pack runs/segmenter/last.pt --out weights/segmenter.npz
 
 The resolution grows with the time spent, so that most of the steps are cheap.
@@ -22,10 +24,13 @@ from torch.nn import functional as F
 
 from obic.bench.segmentation import score
 from obic.segment.deeplab import BACKBONES, DeepLab
-from obic.segment.segmenter import DeepLabSegmenter, fold_norms, pack
+from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter, pack
+from obic.train import parallel
+from obic.train.curves import say
 from obic.train.data import VOID, Sample, load_samples
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
+from obic.train.unfold import unfold_norms
 
 UNKNOWN = 254  # an object of no known class
 LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resolution
@@ -121,7 +126,12 @@ def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int) -> di
 
 
 def save(path: Path, model: DeepLab, average: Average, backbone: str, progress: float, score: float) -> None:
-    """Write a checkpoint atomically: weights, their average, and how far the run was; no optimiser state."""
+    """Write a checkpoint atomically: weights, their average, and how far the run was; no optimiser state.
+
+    Of several processes the first one writes.
+    """
+    if parallel.rank():
+        return
     state = {"backbone": backbone, "model": model.state_dict(), "average": average.state,
              "progress": progress, "held_out_iou": score}
     torch.save(state, path.with_suffix(".tmp"))
@@ -140,33 +150,49 @@ def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Samp
     return [s for s in samples if s.name not in kept], order[:held_out]
 
 
+def start(args: argparse.Namespace, source: Iterator) -> tuple[DeepLab, dict | None]:
+    """The network to train, and the average of its weights where a checkpoint has one."""
+    if args.init and args.init.suffix == ".npz":
+        rgb = [source.send((STAGES[1][1], 64))[0].cpu() for _ in range(8)]
+        return unfold_norms(load_segmenter(args.init).network, args.backbone, rgb), None
+    network, path = DeepLab(args.backbone), args.resume or args.init
+    if not path:
+        return network, None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["model"])
+    if args.resume:
+        args.done = state["progress"]
+        if args.done >= 1:
+            raise SystemExit(f"the schedule of {path} is at its end: start another with --init")
+    return network, state["average"]
+
+
 def train(args: argparse.Namespace) -> None:
-    device = torch.device(args.device)
-    random.seed(args.seed)
-    torch.manual_seed(args.seed)
+    device = torch.device(parallel.join(args.device))
+    random.seed(args.seed + parallel.rank())
+    torch.manual_seed(args.seed + parallel.rank())
     args.out.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     samples = [s for s in load_samples(args.data, args.memory_side, args.limit) if s.mask is not None]
     training, held_out = split(samples, args.held_out)
-    loading = time.monotonic() - begin
-    print(f"{len(training)} pictures to train on, {len(held_out)} held out, loaded in {loading:.0f} s", flush=True)
+    say(f"{len(training)} pictures to train on, {len(held_out)} held out, loaded in {time.monotonic() - begin:.0f} s")
 
-    model = DeepLab(args.backbone).to(device, memory_format=torch.channels_last).train()
-    if args.resume:
-        state = torch.load(args.resume, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-    average = Average(model, args.average)
-    if args.resume:
-        average.state, average.updates = state["average"], 10_000
-    optimisers = Optimisers(model, args.muon_lr, args.adam_lr, weight_decay=args.weight_decay)
     source = batches(training, device)
     next(source)
+    model, averaged = start(args, source)
+    model = model.to(device, memory_format=torch.channels_last).train()
+    parallel.start_equal(model)
+    average = Average(model, args.average)
+    if averaged:
+        average.state, average.updates = {name: value.to(device) for name, value in averaged.items()}, 10_000
+    optimisers = Optimisers(model, args.muon_lr, args.adam_lr, weight_decay=args.weight_decay)
     shadow = DeepLab(args.backbone).to(device, memory_format=torch.channels_last)
 
     budget, step, seen, losses, best = args.minutes * 60, 0, 0, [], 0.0
-    next_report = begin + args.report * 60
+    next_report = args.report * 60
     while True:
-        progress = min(1.0, args.done + (1 - args.done) * (time.monotonic() - begin) / budget)
+        spent = parallel.agreed(time.monotonic() - begin)
+        progress = min(1.0, args.done + (1 - args.done) * spent / budget)
         _, side, count = next(stage for stage in STAGES if progress <= stage[0])
         count = max(2, round(count * args.batch_scale))
         rgb, labels, weights = source.send((side, count))
@@ -175,29 +201,27 @@ def train(args: argparse.Namespace) -> None:
         terms = loss_terms(logits, labels, weights)
         loss = terms[0] + 0.5 * terms[1] + 0.4 * terms[2]
         loss.backward()
+        parallel.average_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimisers.step(progress)
         average.update(model)
         losses.append([float(term.detach()) for term in terms])
-        step, seen = step + 1, seen + count
-        if time.monotonic() > next_report or progress >= 1:
-            next_report = time.monotonic() + args.report * 60
+        step, seen = step + 1, seen + count * parallel.count()
+        if spent > next_report or progress >= 1:
+            next_report = spent + args.report * 60
             shadow.load_state_dict(average.state)
             result = held_out_scores(shadow, held_out, round(side * 1.2))
-            iou, spent = result["fg_iou"], time.monotonic() - begin
+            iou = result["fg_iou"]
             terms = " ".join(f"{value:.3f}" for value in np.mean(losses, axis=0))
-            print(
-                f"step {step} {progress:6.1%} side {side} loss {terms} | held-out fg IoU {iou:.4f} mIoU "
-                f"{result['miou']:.3f} | {seen / spent:.1f} pictures/s, {max(budget - spent, 0) / 60:.0f} min left",
-                flush=True,
-            )
+            say(f"step {step} {progress:6.1%} side {side} loss {terms} | held-out fg IoU {iou:.4f} mIoU "
+                f"{result['miou']:.3f} | {seen / spent:.1f} pictures/s, {max(budget - spent, 0) / 60:.0f} min left")
             losses = []
             save(args.out / "last.pt", model, average, args.backbone, progress, iou)
             if iou >= best:
                 best = iou
                 save(args.out / "best.pt", model, average, args.backbone, progress, iou)
         if progress >= 1:
-            print(json.dumps({"steps": step, "pictures": seen, "held_out_fg_iou": round(iou, 4)}))
+            say(json.dumps({"steps": step, "pictures": seen, "held_out_fg_iou": round(iou, 4)}))
             return
 
 
@@ -243,7 +267,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run, or with --pack the file to write")
     parser.add_argument("--minutes", type=float, default=100, help="time budget, loading included")
     parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet34")
-    parser.add_argument("--resume", type=Path, help="checkpoint to start from")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--init", type=Path, help="start from a checkpoint, or from packed weights (.npz)")
+    begin.add_argument("--resume", type=Path, help="go on with a checkpoint where its schedule stood")
     parser.add_argument("--done", type=float, default=0.0, help="share of the schedule already behind, 0..1")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
