@@ -19,8 +19,8 @@ from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
 from obic.train.checkpoint import new_network
-from obic.train.codec import training_loss
-from obic.train.crops import OFTEN, Batches, any_quality, draw_rows
+from obic.train.codec import WHOLE_UNTIL, draw_layers, training_loss
+from obic.train.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_tables
@@ -204,6 +204,17 @@ def test_rows_of_labels():
     assert 1 <= rows.quality.min() and rows.quality.max() <= 100
     assert torch.equal(rows.joined(rows.cells), torch.ones(3, 1, 4, 4))
     assert rows.joined(rows.cells, torch.tensor([0.0, 1, 0, 1])).mean((1, 2, 3)).tolist() == [0, 0.5, 1]
+
+
+def test_early_training_sees_whole_pictures_at_middle_qualities():
+    labels = torch.zeros(40, 4, 4)
+    labels[:, :2] = 1
+    layers, rows = draw_layers(labels, WHOLE_UNTIL - 0.01, random.Random(0))
+    assert rows.numbers.tolist() == [0] * 40 and layers[:, 0].all() and not layers[:, 1].any()
+    assert MIDDLE[0] <= rows.quality.min() and rows.quality.max() <= MIDDLE[1]
+    layers, rows = draw_layers(labels, WHOLE_UNTIL, random.Random(0))
+    assert rows.numbers.tolist() == [0, 1] * 40 and torch.equal(layers[:, 1], labels)
+    assert rows.quality.min() < MIDDLE[0] and rows.quality.max() > MIDDLE[1]
 
 
 def test_most_qualities_are_drawn_where_most_pictures_are_coded():

@@ -2,7 +2,8 @@
 
 Loss (LearntOBIC, eq. 4, with the weights of the layers chosen by quality): the sum over layers of
 lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean squared error at
-first, then 1 - MS-SSIM with a little of it and the error of the cells' mean colour.
+first, then 1 - MS-SSIM with a little of it and the error of the cells' mean colour. Pictures have one layer at first,
+later layers of their masks or of random shapes.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import COLOUR_WEIGHT, code_layers, distortion, distortion_weight
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
-from obic.train.crops import Batches, draw_rows
+from obic.train.crops import Batches, Rows, any_quality, draw_rows, middle_quality
 from obic.train.curves import Curves, say
 from obic.train.data import load_samples
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
 from obic.train.revive import revive
 
-MSE_UNTIL, MSE_FADED = 0.05, 0.10  # of the schedule
+MSE_UNTIL, MSE_FADED = 0.02, 0.05  # of the schedule
+WHOLE_UNTIL = 0.4  # of the schedule: pictures of one layer at middle rates, which learn faster and cost less
 
 HELP = """Trains the codec network within a time budget.
 
@@ -44,10 +46,18 @@ pictures are held in memory. On the CPU an hour of two cores gives a first codec
 The result becomes usable with `python -m obic.train.pack`. The segmenter: `python -m obic.train.segmenter --help`."""
 
 
+def draw_layers(labels: Tensor, progress: float, generator: random.Random) -> tuple[Tensor, Rows]:
+    """The layers of a batch [B, 2, h, w] and their rows. Early in the schedule the first layer has all the cells."""
+    whole = progress < WHOLE_UNTIL
+    if whole:
+        labels = torch.zeros_like(labels)
+    layers = torch.stack([1 - labels, labels], 1)
+    return layers, draw_rows(layers, generator, middle_quality if whole else any_quality)
+
+
 def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progress: float, generator: random.Random):
     """-> loss, and bits per pixel and distortion for the log."""
-    layers = torch.stack([1 - labels, labels], 1)
-    rows = draw_rows(layers, generator)
+    layers, rows = draw_layers(labels, progress, generator)
     features = network.analysis(pixels - 0.5)[rows.pictures].float()
     decoded, conditions, rates = code_layers(network, features, rows.cells, rows.quality)
 
@@ -121,10 +131,10 @@ def main() -> None:
         "--init, 0.15 skips the phase of squared error and starts at a lower rate of learning")
     add("--revive", action="store_true", help="first raise channels of the latent that have died at low qualities")
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
-    add("--batch", type=int, default=8, help="crops a step and process (default 8)")
+    add("--batch", type=int, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
     add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
-    add("--muon-lr", type=float, default=0.005)
-    add("--adam-lr", type=float, default=1e-3)
+    add("--muon-lr", type=float, default=0.01, help="rate of learning of the matrices (default 0.01; 0.02 diverges)")
+    add("--adam-lr", type=float, default=0.004, help="and of gains, biases and the like (default 0.004)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda (default: the best)")
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
     add("--limit", type=int, help="use only the first pictures")

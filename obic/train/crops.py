@@ -17,6 +17,7 @@ from obic.train.data import Sample
 OVERSAMPLE = {"wall": 4}  # the cleanest set
 OFTEN = (40, 80)  # the qualities of about 0.04 to 0.25 bits per pixel, where most pictures are coded
 OFTEN_SHARE = 0.65
+MIDDLE = (26, 92)  # lambda from 0.23 to 12.3
 
 
 class Batches:
@@ -89,6 +90,11 @@ class Rows(NamedTuple):
 def any_quality(generator: random.Random) -> float:
     """1..100, most of them in the range that is used most."""
     return generator.uniform(*(OFTEN if generator.random() < OFTEN_SHARE else (1, MAX_QUALITY)))
+
+
+def middle_quality(generator: random.Random) -> float:
+    """Evenly from what early training needs."""
+    return generator.uniform(*MIDDLE)
 
 
 def draw_rows(layers: Tensor, generator: random.Random, draw_quality: Callable = any_quality) -> Rows:
