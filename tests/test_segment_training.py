@@ -98,14 +98,14 @@ def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there(
     for _ in range(2):  # norms with statistics of their own
         network(torch.rand(2, 3, 64, 64))
     folded = fold_norms(network)
-    unfolded = unfold_norms(folded, "resnet34", [torch.rand(4, 3, 64, 64)])
+    unfolded = unfold_norms(folded, [torch.rand(4, 3, 64, 64)])
     rgb = torch.rand(2, 3, 48, 80)
     with torch.no_grad():
         assert torch.allclose(unfolded.eval()(rgb), folded(rgb), atol=1e-4)
     assert all(p.requires_grad for p in unfolded.parameters())
     # On the pictures the statistics are from, a batch's own are the same, so training begins where the weights are.
     rgb = torch.rand(8, 3, 64, 64)
-    again = unfold_norms(folded, "resnet34", [rgb])
+    again = unfold_norms(folded, [rgb])
     with torch.no_grad():
         assert torch.allclose(again.train()(rgb), folded(rgb), atol=1e-3)
 
@@ -130,6 +130,8 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
     assert done.stderr.count("2 pictures to train on, 2 held out") == 1
     ended = run(*small, "--resume", tmp_path / "run" / "last.pt")
     assert ended.returncode and "at its end" in ended.stderr
+    other = run(*small, "--init", tmp_path / "run" / "last.pt", "--backbone", "resnet101")
+    assert other.returncode and "say --backbone resnet34" in other.stderr
     done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size

@@ -56,6 +56,7 @@ class DeepLab(nn.Module):
         super().__init__()
         if backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}")
+        self.backbone = backbone
         self.stem = nn.Sequential(*stem(), stage(backbone, 1, stride=1))
         self.layer2 = stage(backbone, 2, stride=2)
         self.layer3 = stage(backbone, 3, stride=2)

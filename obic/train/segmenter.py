@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -150,21 +151,32 @@ def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Samp
     return [s for s in samples if s.name not in kept], order[:held_out]
 
 
-def start(args: argparse.Namespace, source: Iterator) -> tuple[DeepLab, dict | None]:
-    """The network to train, and the average of its weights where a checkpoint has one."""
-    if args.init and args.init.suffix == ".npz":
-        rgb = [source.send((STAGES[1][1], 64))[0].cpu() for _ in range(8)]
-        return unfold_norms(load_segmenter(args.init).network, args.backbone, rgb), None
-    network, path = DeepLab(args.backbone), args.resume or args.init
+class Start(NamedTuple):
+    """What a run begins with: the network, the average of its weights where there is one, the share of the schedule
+    that lies behind."""
+
+    network: DeepLab
+    average: dict[str, Tensor] | None
+    done: float
+
+
+def start(args: argparse.Namespace, source: Iterator) -> Start:
+    """From scratch, from packed weights, or from a checkpoint. source: `batches`."""
+    path = args.resume or args.init
     if not path:
-        return network, None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["model"])
-    if args.resume:
-        args.done = state["progress"]
-        if args.done >= 1:
-            raise SystemExit(f"the schedule of {path} is at its end: start another with --init")
-    return network, state["average"]
+        return Start(DeepLab(args.backbone), None, args.done)
+    if args.init and path.suffix == ".npz":
+        pictures = [source.send((STAGES[1][1], 64))[0].cpu() for _ in range(8)]
+        begun = Start(unfold_norms(load_segmenter(path).network, pictures), None, args.done)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        begun = Start(DeepLab(state["backbone"]), state["average"], state["progress"] if args.resume else args.done)
+        begun.network.load_state_dict(state["model"])
+    if begun.network.backbone != args.backbone:
+        raise SystemExit(f"{path} has another backbone: say --backbone {begun.network.backbone}")
+    if begun.done >= 1:
+        raise SystemExit(f"the schedule of {path} is at its end: start another with --init")
+    return begun
 
 
 def train(args: argparse.Namespace) -> None:
@@ -179,7 +191,7 @@ def train(args: argparse.Namespace) -> None:
 
     source = batches(training, device)
     next(source)
-    model, averaged = start(args, source)
+    model, averaged, done = start(args, source)
     model = model.to(device, memory_format=torch.channels_last).train()
     parallel.start_equal(model)
     average = Average(model, args.average)
@@ -192,7 +204,7 @@ def train(args: argparse.Namespace) -> None:
     next_report = args.report * 60
     while True:
         spent = parallel.agreed(time.monotonic() - begin)
-        progress = min(1.0, args.done + (1 - args.done) * spent / budget)
+        progress = min(1.0, done + (1 - done) * spent / budget)
         _, side, count = next(stage for stage in STAGES if progress <= stage[0])
         count = max(2, round(count * args.batch_scale))
         rgb, labels, weights = source.send((side, count))
@@ -269,7 +281,7 @@ def main() -> None:
     parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet34")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--init", type=Path, help="start from a checkpoint, or from packed weights (.npz)")
-    begin.add_argument("--resume", type=Path, help="go on with a checkpoint where its schedule stood")
+    begin.add_argument("--resume", type=Path, help="go on with a checkpoint (.pt) where its schedule stood")
     parser.add_argument("--done", type=float, default=0.0, help="share of the schedule already behind, 0..1")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")

@@ -12,17 +12,18 @@ from obic.segment.segmenter import norms
 
 
 @torch.no_grad()
-def unfold_norms(folded: DeepLab, backbone: str, pictures: Iterable[Tensor]) -> DeepLab:
+def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
     """A network with batch norms that gives what the folded one gives.
 
     A norm has to add the folded bias and nothing else. Its statistics are those of the pictures, float [B, 3, H, W]
     in 0..1, as they pass the folded network; weight and bias undo them.
     """
-    network = DeepLab(backbone)
-    state = folded.state_dict()
-    pairs = norms(network)
+    network = DeepLab(folded.backbone)
+    pairs, state = norms(network), folded.state_dict()
     biases = {norm: state.pop(f"{convolution}.bias") for norm, convolution in pairs}
-    network.load_state_dict(state, strict=False)
+    for norm, _ in pairs:
+        state |= network.get_submodule(norm).state_dict(prefix=f"{norm}.")
+    network.load_state_dict(state)
     moments = {convolution: _Moments() for _, convolution in pairs}
     hooks = [folded.get_submodule(name).register_forward_hook(each.see) for name, each in moments.items()]
     for rgb in pictures:
