@@ -25,7 +25,7 @@ from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_tables
 from obic.train.fit_hyper_prior import fitted_hyper_prior
-from obic.train.optim import Optimisers, orthogonalise
+from obic.train.optim import Clipping, Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
 from obic.train.vivid import mostly_low_quality
 from obic.weights import codec_from_bytes, fingerprint_of
@@ -229,6 +229,24 @@ def test_orthogonalise():
     for shape in ((2, 40, 20), (2, 20, 40)):
         result = orthogonalise(torch.randn(shape)).double()
         assert torch.linalg.svdvals(result).max() < 1.3 and torch.linalg.svdvals(result).min() > 0.5
+
+
+def test_a_gradient_out_of_line_is_bounded_by_what_is_usual():
+    layer = torch.nn.Linear(3, 3, bias=False)
+    clipping = Clipping(layer.parameters(), factor=2.0)
+
+    def clipped(value):
+        layer.weight.grad = torch.full((3, 3), value)
+        clipping.step()
+        return layer.weight.grad[0, 0].item()
+
+    assert clipped(1.0) == pytest.approx(1) and clipped(1.5) == pytest.approx(1.5)
+    assert clipped(1e9) == pytest.approx(2, rel=0.02)  # twice the usual one
+    assert clipped(float("nan")) == 0 and clipped(float("inf")) == 0
+    assert clipped(1.0) == pytest.approx(1)
+    for _ in range(300):  # what is usual follows
+        clipped(10.0)
+    assert clipped(15.0) == pytest.approx(15)
 
 
 def test_a_few_steps_of_training_lower_the_loss(network):

@@ -102,7 +102,6 @@ def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *,
             loss, *figures = training_loss(network, pixels, labels, progress, batches.random)
         loss.backward()
         parallel.average_gradients(network)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimisers.step(progress)
         average.update(network)
         curves.add(loss.item(), *figures)

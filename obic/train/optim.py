@@ -63,11 +63,34 @@ class Muon(torch.optim.Optimizer):
         return p.grad.add(buffer, alpha=momentum).reshape(p.shape[0], -1)
 
 
+class Clipping:
+    """Bounds the norm of the gradients to twice what is usual, and leaves out what is not finite.
+
+    One crop that runs away would otherwise fill the momentum for twenty steps, whatever a fixed bound is.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], factor: float = 2.0, memory: float = 0.98):
+        self.parameters, self.factor, self.memory = list(parameters), factor, memory
+        self.usual: float | None = None
+
+    def step(self) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not norm.isfinite():
+            for gradient in gradients:
+                gradient.zero_()
+            return
+        self.usual = norm.item() if self.usual is None else self.usual
+        bound = self.factor * self.usual
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, bound, norm)
+        self.usual += (1 - self.memory) * (min(norm.item(), bound) - self.usual)
+
+
 class Optimisers:
     """Muon on every convolution or linear weight that is not depthwise, AdamW on the rest, one schedule for both.
 
-    Learning rate: linear warm-up over `warmup` steps, then linear decay to 1 % at `progress` = 1 (share of the
-    time budget used, so that a run ends where it should on any machine).
+    Gradients are clipped first. Learning rate: linear warm-up over `warmup` steps, then linear decay to 1 % at
+    `progress` = 1 (share of the time budget used, so that a run ends where it should on any machine).
     """
 
     def __init__(self, model: nn.Module, muon_lr: float = 0.005, adam_lr: float = 1e-3, warmup: int = 50,
@@ -78,6 +101,7 @@ class Optimisers:
                 (matrices if p.ndim in (2, 4) and min(p.shape[0], p[0].numel()) > 16 else others).append(p)
         self.optimisers = [Muon(matrices, muon_lr, weight_decay=weight_decay),
                            torch.optim.AdamW(others, adam_lr, betas=(0.9, 0.98), weight_decay=0.0)]
+        self.clipping = Clipping(matrices + others)
         self.rates = (muon_lr, adam_lr)
         self.warmup = warmup
         self.steps = 0
@@ -85,6 +109,7 @@ class Optimisers:
     def step(self, progress: float) -> None:
         """One update; progress: 0..1. Clears the gradients."""
         self.steps += 1
+        self.clipping.step()
         factor = min(1.0, self.steps / self.warmup) * (1 - 0.99 * min(max(progress, 0.0), 1.0))
         for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
             for group in optimiser.param_groups:

@@ -214,7 +214,6 @@ def train(args: argparse.Namespace) -> None:
         loss = terms[0] + 0.5 * terms[1] + 0.4 * terms[2]
         loss.backward()
         parallel.average_gradients(model)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimisers.step(progress)
         average.update(model)
         losses.append([float(term.detach()) for term in terms])

@@ -143,7 +143,6 @@ def train(
             output = synthesis(features, torch.cat([conditions, torch.cat(grain).to(features)], 1)).float() + 0.5
             loss, *figures = vivid_loss(output, pixels, views)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(synthesis.parameters(), 1.0)
         optimisers.step(progress)
         average.update(synthesis)
         curves.add(loss.item(), *figures)
