@@ -62,7 +62,7 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     decoded, conditions, rates = code_layers(network, features, rows.cells, rows.quality)
 
     kept = torch.ones_like(rows.quality)
-    if generator.random() < 0.1:  # a layer alone must look right inside its mask
+    if len(kept) > len(pixels) and generator.random() < 0.1:  # a layer alone must look right inside its mask
         kept = (torch.rand_like(kept) < 0.5).float()
         kept[int(generator.random() * len(kept))] = 1
     output = network.synthesis(rows.joined(decoded, kept), rows.joined(conditions, kept)).float() + 0.5
@@ -74,9 +74,9 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
     weight = distortion_weight(rows.quality)
     # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every quality.
-    loss = ((weight * area * lost * kept + per_pixel) / weight.sqrt()).sum() / len(pixels)
+    loss = (kept * (weight * area * lost + per_pixel) / weight.sqrt()).sum() / len(pixels)
     hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
-    return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area).sum().item() / len(pixels), hyper_share
+    return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area * kept).sum().item() / len(pixels), hyper_share
 
 
 def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *, muon_lr: float, adam_lr: float,
@@ -132,8 +132,9 @@ def main() -> None:
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
     add("--batch", type=int, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
     add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
-    add("--muon-lr", type=float, default=0.01, help="rate of learning of the matrices (default 0.01; 0.02 diverges)")
-    add("--adam-lr", type=float, default=0.004, help="and of gains, biases and the like (default 0.004)")
+    add("--muon-lr", type=float, default=0.006, help="rate of learning of the matrices (default 0.006; 0.01 learns "
+        "faster for some minutes, then diverges)")
+    add("--adam-lr", type=float, default=0.002, help="and of gains, biases and the like (default 0.002)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda (default: the best)")
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
     add("--limit", type=int, help="use only the first pictures")
