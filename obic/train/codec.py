@@ -132,9 +132,10 @@ def main() -> None:
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
     add("--batch", type=int, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
     add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
-    add("--muon-lr", type=float, default=0.006, help="rate of learning of the matrices (default 0.006; 0.01 learns "
-        "faster for some minutes, then diverges)")
-    add("--adam-lr", type=float, default=0.002, help="and of gains, biases and the like (default 0.002)")
+    add("--muon-lr", type=float, default=0.005, help="rate of learning of the matrices (default 0.005; up to 0.01 a "
+        "run of some minutes learns faster, a longer one runs away)")
+    add("--adam-lr", type=float, default=0.001, help="and of gains, biases and the like (default 0.001; likewise up to "
+        "0.004)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda (default: the best)")
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
     add("--limit", type=int, help="use only the first pictures")
