@@ -36,7 +36,7 @@ WHOLE_UNTIL = 0.4  # of the schedule: pictures of one layer at middle rates, whi
 HELP = """Trains the codec network within a time budget.
 
   python -m obic.train --data pictures/ --minutes 600
-  python -m obic.train --data pictures/ --init weights --done 0.15 --minutes 600
+  python -m obic.train --data pictures/ --init weights --done 0.4 --minutes 600
   python -m obic.train --data pictures/ --resume runs/codec.pt --minutes 120
   torchrun --nproc-per-node 4 -m obic.train --data pictures/ --minutes 60
 
@@ -127,7 +127,7 @@ def main() -> None:
                        "weights; blocks and damping that they lack start as next to nothing")
     start.add_argument("--resume", metavar="PATH", help="go on with a checkpoint where its schedule stood")
     add("--done", type=float, default=0.0, metavar="SHARE", help="share of the schedule already behind, 0..1; with "
-        "--init, 0.15 skips the phase of squared error and starts at a lower rate of learning")
+        "--init, 0.4 skips the phases of squared error and of one layer and starts at a lower rate of learning")
     add("--revive", action="store_true", help="first raise channels of the latent that have died at low qualities")
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
     add("--batch", type=int, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
