@@ -20,8 +20,8 @@ class Block(nn.Module):
     The block of DCVC-RT (Jia et al. 2025) with a gated unit in place of its wide one. x: [B, C, h, w] -> the same.
 
     damp: x / sqrt(1 + g mean(x^2)), the mean over the channels of a place. It hardly touches what is usual and bounds
-    what a branch can add, so that features cannot run away from block to block. (A divisive normalisation with one
-    parameter; Balle et al. 2016 have one for each pair of channels.)
+    what a branch sees, against features that run away from block to block; large weights still make much of it. (A
+    divisive normalisation with one parameter; Balle et al. 2016 have one for each pair of channels.)
     """
 
     def __init__(self, channels: int, damped: bool = True):

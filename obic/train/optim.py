@@ -66,7 +66,8 @@ class Muon(torch.optim.Optimizer):
 class Clipping:
     """Bounds the norm of the gradients to twice what is usual, and leaves out what is not finite.
 
-    One crop that runs away would otherwise fill the momentum for twenty steps, whatever a fixed bound is.
+    One crop that runs away would otherwise fill the momentum for twenty steps. Muon's steps do not shrink with their
+    gradients, so this softens what such a crop does and does not undo it.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], factor: float = 2.0, memory: float = 0.98):
