@@ -36,3 +36,5 @@ MAX_MAGNITUDE = MAX_SYMBOL + 2 ** (MAX_ESCAPE_BITS + 1) - 1
 HYPER_ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # spec 5.4: row and column of each pass over z in 2x2 positions
 MAX_HYPER_SHIFT = 2**16  # spec 5.4: of a mean, from its offset
 HYPER_CLAMP = 127  # spec 6: z is clamped to +-127 at the input of the scale map
+HIDDEN_SHIFT, HIDDEN_BITS = 4, 8  # spec 6: of a hidden unit's sum, and of the fraction that is left in the unit
+MAX_HIDDEN = 2**16 - 1  # spec 6

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from obic.entropy.hyper_prior import HyperPrior
-from obic.entropy.scale_map import ScaleMap
+from obic.entropy.scale_map import Hidden, ScaleMap
 from obic.entropy.tables import Tables
 from obic.errors import ObicError, UnsupportedError
 from obic.looks import FAITHFUL
@@ -126,9 +126,16 @@ def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder:
         network.analysis = network.hyper_analysis = network.gain.log_gain = None
     network.load_state_dict(parameters, assign=True)
     network.requires_grad_(False).eval()
-    scale_map = ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]))
     tables = Tables(arrays["tables"])
-    return CodecModel(network, scale_map, hyper_prior_of(arrays), tables, fingerprint_of(arrays, shape))
+    return CodecModel(network, scale_map_of(arrays), hyper_prior_of(arrays), tables, fingerprint_of(arrays, shape))
+
+
+def scale_map_of(arrays: Mapping[str, np.ndarray]) -> ScaleMap:
+    """The map to table indices among the arrays of a weights file (spec 7.1)."""
+    hidden = None
+    if "scale_map.into_hidden" in arrays:
+        hidden = Hidden(*(arrays[f"scale_map.{name}"] for name in ("into_hidden", "hidden_bias", "from_hidden")))
+    return ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]), hidden)
 
 
 def hyper_prior_of(arrays: Mapping[str, np.ndarray]) -> HyperPrior:

@@ -195,17 +195,27 @@ def pixel_mask(data, cells, height, width, table):
     return np.array([own[place] > 0 for place in places]).reshape(height, width)
 
 
-def table_index(weight, bias, shift, z, quality):
-    """Spec 6, one sum at a time."""
-    hyper_channels, h4, w4 = z.shape
+def hidden_units(into, bias, z, quality):
+    """Spec 6: the hidden units at one position, whose clipped z is given."""
+    sums = [sum(int(factor) * value for factor, value in zip(row, z, strict=True)) for row in into]
+    sums = [each + int(own) for each, own in zip(sums, bias[quality - 1], strict=True)]
+    return [max(0, min(65535, each >> 4)) for each in sums]
+
+
+def table_index(weight, bias, shift, z, quality, hidden=None):
+    """Spec 6, one sum at a time. hidden: into_hidden, hidden_bias, from_hidden."""
+    _, h4, w4 = z.shape
     index = np.zeros((len(weight) // 16, 4 * h4, 4 * w4), int)
-    for row in range(len(weight)):
-        channel, place = divmod(row, 16)
-        for i in range(h4):
-            for j in range(w4):
+    for i in range(h4):
+        for j in range(w4):
+            clipped = [max(-127, min(127, int(value))) for value in z[:, i, j]]
+            units = [] if hidden is None else hidden_units(*hidden[:2], clipped, quality)
+            for row in range(len(weight)):
+                channel, place = divmod(row, 16)
                 total = int(bias[quality - 1, channel])
-                for k in range(hyper_channels):
-                    total += int(weight[row, k]) * max(-127, min(127, int(z[k, i, j])))
+                total += sum(int(factor) * value for factor, value in zip(weight[row], clipped, strict=True))
+                if hidden is not None:
+                    total += sum(int(factor) * unit for factor, unit in zip(hidden[2][row], units, strict=True)) >> 8
                 index[channel, 4 * i + place // 4, 4 * j + place % 4] = max(0, min(63, total >> shift))
     return index
 
@@ -246,7 +256,9 @@ def mean_of(z, place, done, offset, weight, shift):
     return offset[k] + ((total + 2 ** (shift - 1)) >> shift)
 
 
-def layer(data, cells, quality, weight, bias, shift, z_index, z_offset, counts, z_weight=None, z_shift=None):
+def layer(
+    data, cells, quality, weight, bias, shift, z_index, z_offset, counts, z_weight=None, z_shift=None, hidden=None
+):
     """Spec 5.4: (z, r) of one sub-stream. z_index: one table for each pass."""
     height, width = cells.shape
     counts = [[int(count) for count in row] for row in counts]
@@ -265,7 +277,7 @@ def layer(data, cells, quality, weight, bias, shift, z_index, z_offset, counts, 
         for place, value in values(decoder, places, [rows[quality - 1][k] for k, _, _ in places], counts).items():
             z[place] += value
         done |= set(now)
-    index = table_index(weight, bias, shift, z, quality)
+    index = table_index(weight, bias, shift, z, quality, hidden)
     places = [(c, *position) for c in range(len(r)) for position in owned]
     for place, value in values(decoder, places, [index[place] for place in places], counts).items():
         r[place] = value

@@ -9,6 +9,7 @@ import oracle
 from obic.entropy import HyperPrior, ScaleMap, decode_layer, encode_layer, gaussian_tables, hyper_cells
 from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.entropy.layer import _decode_values
+from obic.entropy.scale_map import Hidden
 from obic.errors import FormatError
 
 TABLES = gaussian_tables()
@@ -17,7 +18,7 @@ CHANNELS, HYPER_CHANNELS = 3, 2
 
 class Toy:
     """A small entropy model with random integers: scales from skipped to wide at every quality. One with an odd seed
-    codes z in one pass, others in four."""
+    codes z in one pass, others in four; one in three has hidden units in its scale map."""
 
     def __init__(self, seed=0):
         random = np.random.default_rng(seed)
@@ -30,7 +31,12 @@ class Toy:
         self.z_context = ()
         if passes > 1:
             self.z_context = random.integers(-90, 90, (3, HYPER_CHANNELS, 9 * HYPER_CHANNELS)).astype(np.int16), 8
-        self.scale_map = ScaleMap(self.weight, self.bias, self.shift)
+        self.hidden = None
+        if seed % 3 == 2:
+            into = random.integers(-9000, 9000, (5, HYPER_CHANNELS)).astype(np.int16)
+            bias = random.integers(-20000, 20000, (100, 5)).astype(np.int32)
+            self.hidden = into, bias, random.integers(-900, 900, (CHANNELS * 16, 5)).astype(np.int16)
+        self.scale_map = ScaleMap(self.weight, self.bias, self.shift, self.hidden and Hidden(*self.hidden))
 
     @property
     def hyper_prior(self):
@@ -40,7 +46,8 @@ class Toy:
     def arrays(self):
         """What the oracle needs to know."""
         scales = self.weight, self.bias, self.shift
-        return *scales, self.z_index, self.z_offset.tolist(), TABLES.counts, *self.z_context
+        of_z = self.z_context or (None, None)
+        return *scales, self.z_index, self.z_offset.tolist(), TABLES.counts, *of_z, self.hidden
 
     def symbols(self, cells, quality, seed=0, spread=1.0):
         """Random z and r that this model can code, 0 outside the layer."""
@@ -220,6 +227,28 @@ def test_scale_map_is_exact_up_to_its_bound():
         ScaleMap(weight * 2, bias, 0)
     narrow = ScaleMap(weight, -(weight[:1] * 127).repeat(100, 0), 0).index(np.array([[[127]]]), 1)
     assert narrow.ravel().tolist() == [0, 63] + [0] * 14, "2**45 * 127 and 127 more differ in the last bits"
+
+
+def test_hidden_units_are_those_of_the_spec():
+    toy = Toy(seed=2)
+    z = np.random.default_rng(0).integers(-300, 300, (HYPER_CHANNELS, 3, 5))
+    index = toy.scale_map.index(z, 7)
+    assert np.array_equal(index, oracle.table_index(toy.weight, toy.bias, toy.shift, z, 7, toy.hidden))
+    assert (index != ScaleMap(toy.weight, toy.bias, toy.shift).index(z, 7)).mean() > 0.3
+
+
+def test_hidden_units_are_checked():
+    weight, bias = np.zeros((16, 2), int), np.zeros((100, 1), int)
+    into, hidden_bias, out = np.zeros((3, 2), int), np.zeros((100, 3), int), np.zeros((16, 3), int)
+    ScaleMap(weight, bias, 3, Hidden(into, hidden_bias, out))
+    for wrong in ((into[:, :1], hidden_bias, out), (into, hidden_bias[1:], out), (into, hidden_bias, out[:, 1:])):
+        with pytest.raises(ValueError, match="fit"):
+            ScaleMap(weight, bias, 3, Hidden(*wrong))
+    with pytest.raises(ValueError, match="integers"):
+        ScaleMap(weight, bias, 3, Hidden(into, hidden_bias, out * 1.0))
+    for large in ((into + 2**46, hidden_bias, out), (into, hidden_bias, out + 2**36)):
+        with pytest.raises(ValueError, match=r"2\*\*53"):
+            ScaleMap(weight, bias, 3, Hidden(*large))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from obic.entropy.layer import encode_layer
-from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import gaussian_tables
 from obic.metrics import ms_ssim
 from obic.nn import inference
@@ -19,7 +18,7 @@ from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
 from obic.train.checkpoint import new_network
-from obic.train.codec import WHOLE_UNTIL, draw_layers, training_loss
+from obic.train.codec import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
 from obic.train.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
@@ -28,7 +27,7 @@ from obic.train.fit_hyper_prior import fitted_hyper_prior
 from obic.train.optim import Clipping, Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
 from obic.train.vivid import mostly_low_quality
-from obic.weights import codec_from_bytes, fingerprint_of
+from obic.weights import codec_from_bytes, fingerprint_of, scale_map_of
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
 
@@ -249,6 +248,28 @@ def test_a_gradient_out_of_line_is_bounded_by_what_is_usual():
     assert clipped(15.0) == pytest.approx(15)
 
 
+def test_a_row_that_runs_away_pulls_no_harder_than_others():
+    losses = torch.tensor([0.0, 0.3, LOSS_BOUND, 50.0, 1e20], requires_grad=True)
+    result = bounded(losses)
+    result.sum().backward()
+    assert torch.equal(result[:3], losses[:3]) and torch.equal(losses.grad[:2], torch.ones(2))
+    assert result[3] < result[4] < 50 and (losses * losses.grad)[3:].tolist() == pytest.approx([LOSS_BOUND] * 2)
+
+
+def test_weight_decay_bounds_what_muon_makes_of_a_matrix():
+    def norm(weight_decay):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(40, 40)
+        optimisers = Optimisers(layer, 0.05, weight_decay=weight_decay, warmup=1)
+        for _ in range(100):
+            layer.weight.grad = torch.eye(40)
+            optimisers.step(0.0)
+        return torch.linalg.svdvals(layer.weight).max()
+
+    limit = 0.2 * 40**0.5 / 0.5  # where a step adds what the decay takes
+    assert norm(0.5) < 1.2 * limit < 2 * limit < norm(0.0)
+
+
 def test_a_few_steps_of_training_lower_the_loss(network):
     y, x = np.mgrid[:300, :280]
     rgb = np.dstack([np.sin(x / 20) * 100 + 120, y / 300 * 255, np.cos(y / 30) * 100 + 120]).astype(np.uint8)
@@ -275,7 +296,7 @@ def test_a_few_steps_of_training_lower_the_loss(network):
 
 def test_the_integer_map_is_the_trained_one(network):
     arrays = codec_arrays(network, gaussian_tables())
-    scale_map = ScaleMap(arrays["scale_map.weight"], arrays["scale_map.bias"], int(arrays["scale_map.shift"]))
+    scale_map = scale_map_of(arrays)
     z = np.random.default_rng(0).integers(-9, 10, (8, 3, 2)).astype(np.int32)
     level = torch.tensor([(40 - 1) * 7 / 99])
     with torch.no_grad():

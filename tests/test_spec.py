@@ -10,11 +10,11 @@ import oracle
 from obic import constants
 from obic.container import Limits, mux
 from obic.container.header import checksum
-from obic.entropy import ScaleMap, Tables, decode_layer
+from obic.entropy import Tables, decode_layer
 from obic.entropy.coder import Encoder, uniform
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.masks import decode_pixel_mask, encode_label_map
-from obic.weights import hyper_prior_of
+from obic.weights import hyper_prior_of, scale_map_of
 
 ROOT = Path(__file__).parents[1]
 SPEC = (ROOT / "bitstream_spec.md").read_text()
@@ -107,6 +107,7 @@ def test_sections_that_are_cited_exist():
     assert set(re.findall(r"\]\(#([^)]*)\)", SPEC)) <= anchors
 
 
+HIDDEN = ("into_hidden", "hidden_bias", "from_hidden")
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*/*.obic"))
 
 
@@ -120,6 +121,7 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
     (weights,) = path.parent.glob("*.npz")
     arrays = np.load(weights)
     weight, bias, shift = (arrays[f"scale_map.{name}"] for name in ("weight", "bias", "shift"))
+    hidden = [arrays[f"scale_map.{name}"] for name in HIDDEN if f"scale_map.{name}" in arrays] or None
     prior, counts = hyper_prior_of(arrays), arrays["tables"]
     z_index, z_offset = arrays["hyper_index"], arrays["hyper_offset"].tolist()
     z_index = z_index[None] if z_index.ndim == 2 else z_index
@@ -132,10 +134,9 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
     for position, index in enumerate([*range(1, n), 0]):
         if streams[index] is not None:
             cells, quality = labels == index, fields[5 + 2 * position]
-            of_z = z_index, z_offset, counts, *z_context
-            stated = oracle.layer(streams[index], cells, quality, weight, bias, int(shift), *of_z)
-            scale_map = ScaleMap(weight, bias, int(shift))
-            real = decode_layer(streams[index], cells, quality, scale_map, prior, Tables(counts))
+            of_z = z_index, z_offset, counts, *(z_context or (None, None))
+            stated = oracle.layer(streams[index], cells, quality, weight, bias, int(shift), *of_z, hidden)
+            real = decode_layer(streams[index], cells, quality, scale_map_of(arrays), prior, Tables(counts))
             assert all(np.array_equal(a, b) for a, b in zip(stated, real, strict=True))
     if constants.PART_PIXEL_MASK in parts:
         mask = parts[constants.PART_PIXEL_MASK], labels.astype(np.uint8), height, width

@@ -160,6 +160,7 @@ def test_packed_weights_become_a_network_again(tmp_path):
     again = codec_arrays(loaded, gaussian_tables())
     arrays["hyper_index"] = arrays["hyper_index"][0]
     near = {"scale_map.weight": 1, "scale_map.bias": 4, "hyper_index": 1, "hyper_offset": 1}
+    near |= {"scale_map.hidden_bias": 1, "scale_map.from_hidden": 1}
     for name in again:
         difference = np.abs(arrays[name].astype(float) - again[name])
         assert difference.max() <= near.get(name, 0), name

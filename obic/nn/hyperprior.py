@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from obic.constants import HYPER, HYPER_CLAMP, HYPER_ORDER, MAX_SCALE, MIN_SCALE, TABLE_ROWS
+from obic.constants import (
+    HIDDEN_BITS,
+    HYPER,
+    HYPER_CLAMP,
+    HYPER_ORDER,
+    MAX_HIDDEN,
+    MAX_SCALE,
+    MIN_SCALE,
+    TABLE_ROWS,
+)
 from obic.nn.blocks import Block, Down, Up, straight_through
 from obic.nn.gain import interpolate
 
@@ -46,7 +55,8 @@ class HyperAnalysis(nn.Module):
 
 
 class ScaleIndex(nn.Module):
-    """Table indices of the residual, continuous while training, from z and the level.
+    """Table indices of the residual, continuous while training, from z and the level: a linear map, and one with a
+    hidden layer beside it (of `scale_hidden` units; 0: none).
 
     Parameters are in units of the logarithm of the standard deviation, so that they learn at the pace of the rest.
     """
@@ -55,16 +65,30 @@ class ScaleIndex(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(shape.latent * HYPER**2, shape.hyper))
         self.bias = nn.Parameter(torch.empty(shape.levels, shape.latent))
+        self.hidden = shape.scale_hidden
+        if self.hidden:
+            self.into_hidden = nn.Parameter(torch.empty(self.hidden, shape.hyper))
+            self.hidden_bias = nn.Parameter(torch.empty(shape.levels, self.hidden))
+            self.from_hidden = nn.Parameter(torch.empty(shape.latent * HYPER**2, self.hidden))
 
     @torch.no_grad()
     def start(self) -> None:
         nn.init.normal_(self.weight, std=0.01)
         self.bias.copy_(torch.linspace(-1.2, 0.0, len(self.bias))[:, None].expand_as(self.bias))
+        if self.hidden:
+            nn.init.normal_(self.into_hidden, std=self.into_hidden.shape[1] ** -0.5)
+            nn.init.uniform_(self.hidden_bias, -0.5, 0.5)
+            nn.init.normal_(self.from_hidden, std=0.01 / self.hidden**0.5)
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
         """z: [B, Z, h, w], level: [B] -> index of each residual [B, M, 4h, 4w], unclipped."""
-        log_scale = F.pixel_shuffle(F.conv2d(z, self.weight[:, :, None, None]), HYPER)
-        return log_scale_to_index(log_scale + interpolate(self.bias, level)[:, :, None, None])
+        log_scale = F.conv2d(z, self.weight[:, :, None, None])
+        if self.hidden:
+            sums = F.conv2d(z, self.into_hidden[:, :, None, None])
+            hidden = sums + interpolate(self.hidden_bias, level)[:, :, None, None]
+            hidden = hidden.clamp(0, MAX_HIDDEN / 2**HIDDEN_BITS)
+            log_scale = log_scale + F.conv2d(hidden, self.from_hidden[:, :, None, None])
+        return log_scale_to_index(F.pixel_shuffle(log_scale, HYPER) + interpolate(self.bias, level)[:, :, None, None])
 
 
 class HyperGaussian(nn.Module):

@@ -16,6 +16,8 @@ from obic.nn.context import Context
 from obic.nn.gain import Gain
 from obic.nn.hyperprior import HyperAnalysis, HyperGaussian, HyperSynthesis, ScaleIndex
 
+ADDED = {"damped": False, "scale_hidden": 0}  # fields that older shapes lack, and what stands for them
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -31,15 +33,16 @@ class Shape:
     context: int = 256
     context_blocks: int = 1
     levels: int = 8
-    damped: bool = True  # see Block; shapes from before it say nothing of it
+    damped: bool = True  # see Block
+    scale_hidden: int = 256  # see ScaleIndex
 
     @classmethod
     def of(cls, numbers: Mapping[str, int]) -> Shape:
         """The inverse of `as_dict`."""
-        return cls(**{"damped": False, **numbers})
+        return cls(**{**ADDED, **numbers})
 
     def as_dict(self) -> dict[str, int]:
-        return {name: int(value) for name, value in asdict(self).items() if name != "damped" or value}
+        return {name: int(value) for name, value in asdict(self).items() if value or name not in ADDED}
 
 
 class Analysis(nn.Module):

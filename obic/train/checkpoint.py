@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obic.constants import HYPER_ORDER, MAX_QUALITY
+from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_ORDER, MAX_QUALITY
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
 from obic.nn.model import CodecNetwork, Shape, quality_to_level
@@ -60,7 +60,8 @@ def new_network(shape: Shape) -> CodecNetwork:
 
 
 def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
-    """The network with the blocks and the damping of `shape` that it lacks: at first they change next to nothing.
+    """The network with what it lacks of the blocks, damping and hidden units of `shape`: at first that changes next to
+    nothing.
 
     Raises ValueError if anything else differs.
     """
@@ -87,6 +88,11 @@ def _unpacked(folder: Path) -> CodecNetwork:
     step = LOG_STEP / 2 ** arrays["scale_map.shift"]
     state["scale_index.weight"] = arrays["scale_map.weight"] * step
     state["scale_index.bias"] = _at_levels(arrays["scale_map.bias"] * step + LOG_SCALE_MIN - LOG_STEP, network)
+    if network.scale_index.hidden:
+        unit = 2 ** (HIDDEN_BITS + HIDDEN_SHIFT)
+        state["scale_index.into_hidden"] = arrays["scale_map.into_hidden"] / unit
+        state["scale_index.hidden_bias"] = _at_levels(arrays["scale_map.hidden_bias"] / unit, network)
+        state["scale_index.from_hidden"] = arrays["scale_map.from_hidden"] * step
     state["hyper_gaussian.offset"] = _at_levels(arrays["hyper_offset"], network)
     log_scale = index_to_scale(arrays["hyper_index"] + 0.5).log()
     of_passes = log_scale if log_scale.ndim == 3 else log_scale.expand(len(HYPER_ORDER), -1, -1)

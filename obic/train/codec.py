@@ -31,6 +31,7 @@ from obic.train.precision import mixed_precision
 from obic.train.revive import revive
 
 MSE_UNTIL, MSE_FADED = 0.02, 0.05  # of the schedule
+LOSS_BOUND = 1.0  # of a row; 0.3 is usual
 WHOLE_UNTIL = 0.4  # of the schedule: pictures of one layer at middle rates, which learn faster and cost less
 
 HELP = """Trains the codec network within a time budget.
@@ -55,6 +56,11 @@ def draw_layers(labels: Tensor, progress: float, generator: random.Random) -> tu
     return layers, draw_rows(layers, generator, middle_quality if whole else any_quality)
 
 
+def bounded(losses: Tensor) -> Tensor:
+    """Losses >= 0 of rows, with a logarithm beyond LOSS_BOUND: a row that runs away pulls no harder than others."""
+    return losses.clamp(max=LOSS_BOUND) + LOSS_BOUND * (losses / LOSS_BOUND).clamp(min=1).log()
+
+
 def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progress: float, generator: random.Random):
     """-> loss, and bits per pixel and distortion for the log."""
     layers, rows = draw_layers(labels, progress, generator)
@@ -74,13 +80,13 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
     weight = distortion_weight(rows.quality)
     # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every quality.
-    loss = (kept * (weight * area * lost + per_pixel) / weight.sqrt()).sum() / len(pixels)
+    loss = bounded(kept * (weight * area * lost + per_pixel) / weight.sqrt()).sum() / len(pixels)
     hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
     return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area * kept).sum().item() / len(pixels), hyper_share
 
 
 def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *, muon_lr: float, adam_lr: float,
-          done: float = 0.0, save_every: float = 5.0) -> None:
+          weight_decay: float = 0.0, done: float = 0.0, save_every: float = 5.0) -> None:
     """Trains for a time budget; `done`: the share of the schedule that lies behind already.
 
     Saves the averaged weights as it goes (`out`) and a line of the curves every minute (`out` with .csv).
@@ -88,7 +94,7 @@ def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *,
     device = batches.device
     network.to(device, memory_format=torch.channels_last).train()
     parallel.start_equal(network)
-    optimisers = Optimisers(network, muon_lr, adam_lr)
+    optimisers = Optimisers(network, muon_lr, adam_lr, weight_decay=weight_decay)
     average = Average(network)
     curves = Curves(out.with_suffix(".csv"), ("loss", "bpp", "distortion", "hyper_share"))
     start = saved = reported = time.monotonic()
@@ -136,6 +142,8 @@ def main() -> None:
         "run of some minutes learns faster, a longer one runs away)")
     add("--adam-lr", type=float, default=0.001, help="and of gains, biases and the like (default 0.001; likewise up to "
         "0.004)")
+    add("--weight-decay", type=float, default=0.1, help="share of the matrices that a step takes off, times their rate "
+        "of learning (default 0.1)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda (default: the best)")
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
     add("--limit", type=int, help="use only the first pictures")
@@ -161,7 +169,8 @@ def main() -> None:
             block.compile(dynamic=True)
     if args.revive:
         say(f"{int(revive(network).any(0).sum())} channels are raised at low qualities")
-    train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr, done=done)
+    train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr,
+          weight_decay=args.weight_decay, done=done)
     say(f"{args.out}: done; `python -m obic.train.pack {args.out}` makes weights of it")
 
 

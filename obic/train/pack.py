@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from obic.constants import HYPER_CLAMP, MAX_QUALITY, TABLE_ROWS
+from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_CLAMP, MAX_QUALITY, TABLE_ROWS
 from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.tables import Tables, gaussian_tables
 from obic.looks import LOOKS
 from obic.nn.gain import interpolate
-from obic.nn.hyperprior import log_scale_to_index
+from obic.nn.hyperprior import LOG_STEP, log_scale_to_index
 from obic.nn.model import CodecNetwork, quality_to_level
 from obic.train.checkpoint import checkpoint_log, default_entry, load_checkpoint
 from obic.train.crops import Batches
@@ -48,10 +48,14 @@ def codec_arrays(network: CodecNetwork, tables: Tables) -> dict[str, np.ndarray]
     index = network.scale_index
     level = quality_to_level(torch.arange(1.0, MAX_QUALITY + 1), network.shape.levels)
     bias = log_scale_to_index(interpolate(index.bias, level))
-    slope = log_scale_to_index(index.weight) - log_scale_to_index(torch.zeros(()))
-    arrays["scale_map.weight"] = _integers(slope * 2**SHIFT, np.int16)
+    arrays["scale_map.weight"] = _integers(index.weight / LOG_STEP * 2**SHIFT, np.int16)
     arrays["scale_map.bias"] = _integers(bias * 2**SHIFT, np.int32)
     arrays["scale_map.shift"] = np.array(SHIFT, np.int32)
+    if index.hidden:
+        unit = 2 ** (HIDDEN_BITS + HIDDEN_SHIFT)
+        arrays["scale_map.into_hidden"] = _integers(index.into_hidden * unit, np.int16)
+        arrays["scale_map.hidden_bias"] = _integers(interpolate(index.hidden_bias, level) * unit, np.int32)
+        arrays["scale_map.from_hidden"] = _integers(index.from_hidden / LOG_STEP * 2**SHIFT, np.int16)
     hyper = log_scale_to_index(interpolate(network.hyper_gaussian.log_scale[0], level))
     arrays["hyper_index"] = _integers(hyper.floor().clamp(1, TABLE_ROWS - 1), np.uint8)
     offset = interpolate(network.hyper_gaussian.offset, level)

@@ -14,10 +14,10 @@ import numpy as np
 import oracle
 from obic.constants import PART_PIXEL_MASK, SIGNATURE
 from obic.container.header import checksum
-from obic.entropy import ScaleMap, Tables, layer
+from obic.entropy import Tables, layer
 from obic.entropy.coder import Encoder, model, uniform
 from obic.masks import decode_label_map
-from obic.weights import hyper_prior_of
+from obic.weights import hyper_prior_of, scale_map_of
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "v1"
@@ -60,7 +60,7 @@ def long_escape() -> bytes:
     """A sub-stream of layer 1 in which an escape has more bits than are allowed, from a writer without that rule."""
     (weights,) = GOLDEN.glob("*.npz")
     arrays = np.load(weights)
-    scale_map = ScaleMap(*(arrays[f"scale_map.{name}"] for name in ("weight", "bias")), int(arrays["scale_map.shift"]))
+    scale_map = scale_map_of(arrays)
     prior = hyper_prior_of(arrays)
     cells = decode_label_map(FIELDS[4], 8, 8, 2) == 1
     z, r = np.full((scale_map.hyper_channels, 2, 2), 1 << 21), np.zeros((scale_map.channels, 8, 8), int)

@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples"
 TINY = Shape(
     fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32,
-    context_blocks=1, levels=4, damped=False,
+    context_blocks=1, levels=4, damped=False, scale_hidden=16,
 )  # fmt: skip
 
 
