@@ -3,6 +3,7 @@
 An output is whole or not there; nothing else is left behind; the exit code tells what happened.
 """
 
+import importlib
 import os
 import resource
 import shutil
@@ -207,6 +208,22 @@ def test_a_signal_at_any_time(photo, number):
         assert coding.wait(300) in (0, 128 + number, -number)  # the last: before Python has begun to listen
         assert not out.exists() or out.read_bytes() == whole
         assert set(os.listdir(photo.parent)) <= {"photo.png", "photo.obic"}
+
+
+def test_a_signal_during_an_import_waits_for_its_end(obic, monkeypatch, tmp_path):
+    """Raised in the middle it made a compiled module abort, now and then."""
+    (tmp_path / "interrupted.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+
+    def work():
+        seen.append(importlib.import_module("interrupted").whole)
+        time.sleep(60)
+        seen.append("slept")
+
+    monkeypatch.setattr(LazyGroup, "get_command", lambda *_: click.Command("work", callback=work))
+    code, out, err = obic("work")
+    assert (code, out, err.strip(), seen) == (130, b"", "obic: interrupted", [True])
 
 
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "obic: interrupted\n"), (signal.SIGTERM, "")])

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -14,6 +15,8 @@ from obic import __version__
 from obic.cli.common import Settings, say, tell_error
 
 COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify", "report")
+
+RETRY = 0.05  # seconds until a signal during an import is raised again
 
 EPILOG = """\b
 Examples:
@@ -71,11 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ended_by_signals() -> Iterator[list[int]]:
     """SIGTERM and SIGHUP end the command as Ctrl-C does: nothing half written stays behind. For the main thread.
 
-    Gives the signals that came.
+    Gives the signals that came. One that comes during an import is raised again a little later.
     """
     before, received = {}, []
 
-    def end(number: int, _: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            later = threading.Timer(RETRY, _raise_in_main_thread, (number,))
+            later.daemon = True
+            later.start()
+            return
         received.append(number)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
@@ -90,6 +98,23 @@ def _ended_by_signals() -> Iterator[list[int]]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether the command is in the middle of an import: an exception there can make a compiled module abort."""
+    while frame and frame.f_code is not main.__code__:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _raise_in_main_thread(number: int) -> None:
+    """So that what the main thread waits for ends too."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, number)
+    else:  # Windows
+        signal.raise_signal(number)
 
 
 def _after(number: int) -> int:
