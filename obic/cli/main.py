@@ -111,9 +111,10 @@ def _imports(frame: FrameType | None) -> bool:
 
 def _raise_in_main_thread(number: int) -> None:
     """So that what the main thread waits for ends too."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident, number)
-    else:  # Windows
+    to_thread = getattr(signal, "pthread_kill", None)  # Windows lacks it
+    if to_thread:
+        to_thread(threading.main_thread().ident, number)
+    else:
         signal.raise_signal(number)
 
 
