@@ -32,7 +32,7 @@ class ScaleMap:
     of torch.nn.functional.pixel_shuffle. bias: integers [100, M], row quality - 1. shift: 0..62. hidden: V and h; None:
     there are none, and the map is linear.
     Raises ValueError if the shapes do not fit, or if a sum could leave the integers that float64 holds exactly.
-    Source: Koyuncu et al. 2024 and JPEG AI (integer scale decoders); one linear step as in PULSE.
+    Source: Koyuncu et al. 2024 and JPEG AI (integer scale decoders); the linear part as in PULSE.
     """
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray, shift: int, hidden: Hidden | None = None):
