@@ -134,7 +134,8 @@ def test_an_interrupted_cache_goes_on(tmp_path):
 
 RATES = (0.0648, 0.1, 0.15)
 PLAN = dict.fromkeys((plan.DEFAULT, plan.EQUAL, plan.ONE_LAYER, "HEVC intra", "JPEG"), RATES) | {
-    plan.boosted(24): (plan.BOOST_RATE,)
+    plan.boosted(24): (plan.BOOST_RATE,),
+    plan.ONE_QUALITY: (20, 50),
 }
 
 
@@ -166,6 +167,8 @@ def test_rows_tell_where_the_bytes_are(measured):
             parts = [row["header_bytes"], row["mask_bytes"]]
             parts += [row[f"{side}_{part}_bytes"] for side in sides for part in ("z", "residual")]
             assert sum(parts) == pytest.approx(row["bytes"]) and min(parts[2:]) > 0
+    fixed = [row for row in rows if row["codec"] == plan.ONE_QUALITY]
+    assert fixed and all(row["quality"] == row["target"] for row in fixed)
     job = next(job for job in work if plan.DEFAULT in job.rates)
     data = dict(run.coders(job.picture, [plan.DEFAULT], "cpu"))[plan.DEFAULT].encode(40)
     assert [layer.quality for layer in open_container(data).header.layers] == [40 - OBJECT_BOOST, 40 + OBJECT_BOOST]
@@ -194,6 +197,8 @@ def test_the_report_says_it_all(measured, tmp_path):
     report = tables.report(result)
     for heading in ("## Targets", "## Kodak, 2 pictures", "### Object", "## The cost of the split", "## Object boost"):
         assert heading in report
+    assert tables.ONE_QUALITY_NOTE in report
+    assert "| 20 bpp" not in report, "a quality is no rate"
     kodak = {target["what"]: target for target in result["targets"]}["Kodak, MS-SSIM at 0.1 bpp, two layers"]
     assert not kodak["met"] and kodak["value"] < 0.955
     assert {line["boost"] for line in result["boost"][plan.KODAK]} == {0, OBJECT_BOOST, 24}
@@ -207,7 +212,7 @@ def test_the_report_says_it_all(measured, tmp_path):
     readme.write(page, result | {"example_bytes": 1970})
     text = page.read_text()
     assert text.startswith("before <!--") and text.endswith("--> after") and " old " not in text
-    assert "1,970 bytes" in text and "0.20 s to encode" in text
+    assert "one quality for all pictures" in text and "1,970 bytes" in text and "0.20 s to encode" in text
     page.write_text("no markers")
     with pytest.raises(ValueError, match="lacks"):
         readme.write(page, result | {"example_bytes": 1970})

@@ -19,8 +19,11 @@ REGIONS = ("", "object_", "background_")  # prefixes of the figures; "" is the w
 TOLERANCE = 0.01  # of a file's size: how near is near enough
 
 
-def measure(picture: TestPicture, coder: Coder, targets: Iterable[float]) -> Iterator[dict]:
-    """For each target, in bits a pixel: the file nearest to it in size, as a flat dictionary.
+def measure(
+    picture: TestPicture, coder: Coder, targets: Iterable[float], searched: bool = True
+) -> Iterator[dict]:
+    """For each target, in bits a pixel: the file nearest to it in size, as a flat dictionary. Not searched: the targets
+    are qualities.
 
     target, quality, bytes and payload (those that are not boxes of HEIF or AVIF; the target is for them), bpp of the
     payload, floor (it is the smallest file there is, and above the target), the parts the coder tells, and the
@@ -39,12 +42,12 @@ def measure(picture: TestPicture, coder: Coder, targets: Iterable[float]) -> Ite
     lowest = quality = coder.qualities[0]
     for target in sorted(targets):
         goal = target * picture.pixels / 8
-        quality = nearest(goal, range(quality, coder.qualities[-1] + 1), size)
+        quality = nearest(goal, range(quality, coder.qualities[-1] + 1), size) if searched else target
         data = encode(quality)
         yield {
             "target": target,
             "quality": quality,
-            "floor": quality == lowest and size(quality) > goal,
+            "floor": searched and quality == lowest and size(quality) > goal,
             "bytes": len(data),
             "bpp": 8 * size(quality) / picture.pixels,
             **coder.parts(data),

@@ -19,6 +19,8 @@ BOOST_RATE = 0.10
 VOC_EVERY = 2  # pictures at the native size: every second one, or the whole would take twenty minutes more
 
 ONE_LAYER = "obic one layer"
+ONE_QUALITY = "obic one quality"  # default boost, one quality for all pictures: so published means are made
+QUALITIES = (15, 25, 35, 45, 55, 65, 80, 95)  # its targets, which are not rates
 
 
 def boosted(boost: int) -> str:
@@ -27,13 +29,13 @@ def boosted(boost: int) -> str:
 
 
 def boost_of(name: str) -> int:
-    """The inverse."""
-    return int(name.removeprefix("obic boost "))
+    """The object boost of a codec of obic with two layers."""
+    return OBJECT_BOOST if name == ONE_QUALITY else int(name.removeprefix("obic boost "))
 
 
 DEFAULT, EQUAL = boosted(OBJECT_BOOST), boosted(0)
 
-Plan = Mapping[str, Sequence[float]]  # rates by codec
+Plan = Mapping[str, Sequence[float]]  # rates by codec, of ONE_QUALITY qualities
 
 
 def _plan(split_rates: Sequence[float]) -> Plan:
@@ -43,7 +45,7 @@ def _plan(split_rates: Sequence[float]) -> Plan:
 
 
 PLANS: dict[str, Plan] = {
-    KODAK: _plan(RATES),
+    KODAK: _plan(RATES) | {ONE_QUALITY: QUALITIES},
     VOC: dict.fromkeys((DEFAULT, "HEVC intra", "AVIF"), (0.05, 0.0648, 0.10, 0.15)),
     CROPS: _plan((0.05, 0.0648, 0.10)),
 }

@@ -22,7 +22,7 @@ from obic import codec
 from obic.bench.coders import RIVALS, Coder, ObicCoder, RivalCoder
 from obic.bench.measure import measure
 from obic.bench.pictures import TestPicture
-from obic.bench.plan import ONE_LAYER, Plan, boost_of
+from obic.bench.plan import ONE_LAYER, ONE_QUALITY, Plan, boost_of
 from obic.weights import segmenter_bytes
 
 Row = dict[str, float | int | str | bool]
@@ -137,7 +137,7 @@ def run_job(job: Job, device: str) -> list[Row]:
     rows = []
     for name, coder in coders(job.picture, job.rates, device):
         head = {"set": job.set, "picture": job.picture.name, "content": job.content, "codec": name}
-        for point in measure(job.picture, coder, job.rates[name]):
+        for point in measure(job.picture, coder, job.rates[name], searched=name != ONE_QUALITY):
             rows.append({**head, "model": job.models[name], **point})
     return rows
 
