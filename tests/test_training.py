@@ -50,7 +50,7 @@ def run(*arguments, **environment):
 
 def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
     out = tmp_path / "runs" / "codec.pt"
-    done = run("-m", "obic.train", "--data", pictures, "--out", out, "--revive", *SMALL)
+    done = run("-m", "obic.train", "--data", pictures, "--out", out, "--revive", "--blocks", 2, 1, *SMALL)
     assert done.returncode == 0 and done.stdout == "" and "0 channels are raised" in done.stderr
     assert "2 pictures" in done.stderr and "0 min left" in done.stderr
     log = checkpoint_log(out)
@@ -58,6 +58,10 @@ def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
         last = list(csv.DictReader(file))[-1]
     assert int(last["step"]) == log["steps"] > 0 and log["progress"] == 1 and float(last["bpp"]) > 0
 
+    shape = load_checkpoint(out).shape
+    assert (shape.fine_blocks, shape.coarse_blocks) == (2, 1)
+    fewer = run("-m", "obic.train", "--data", pictures, "--init", out, "--out", out, "--blocks", 1, 1, *SMALL)
+    assert fewer.returncode == 2 and "does not grow" in fewer.stderr and "Traceback" not in fewer.stderr
     again = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
     assert again.returncode == 2 and "at its end" in again.stderr and "Traceback" not in again.stderr
     half = torch.load(out, weights_only=True)

@@ -136,6 +136,9 @@ def main() -> None:
         "--init, 0.4 skips the phases of squared error and of one layer and starts at a lower rate of learning")
     add("--revive", action="store_true", help="first raise channels of the latent that have died at low qualities")
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
+    add("--blocks", type=int, nargs=2, default=(Shape.fine_blocks, Shape.coarse_blocks), metavar=("FINE", "COARSE"),
+        help="blocks at 1/8 and at 1/16 in either transform of a new network; with --init at least what is there "
+        f"(default {Shape.fine_blocks} {Shape.coarse_blocks})")
     add("--batch", type=int, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
     add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
     add("--muon-lr", type=float, default=0.005, help="rate of learning of the matrices (default 0.005; up to 0.01 a "
@@ -153,13 +156,17 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     device, seed = parallel.join(args.device), args.seed + parallel.rank()
     torch.manual_seed(seed)
-    network, done = new_network(Shape()), args.done
+    shape = Shape(fine_blocks=args.blocks[0], coarse_blocks=args.blocks[1])
+    network, done = new_network(shape), args.done
     if args.resume:
         network, done = load_checkpoint(args.resume), checkpoint_log(args.resume)["progress"]
         if done >= 1:
             parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
     elif args.init:
-        network = grown(load_checkpoint(args.init), Shape())
+        try:
+            network = grown(load_checkpoint(args.init), shape)
+        except ValueError as error:
+            parser.error(str(error))
     samples = load_samples(args.data, limit=args.limit)
     count = sum(p.numel() for p in network.parameters())
     say(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")
