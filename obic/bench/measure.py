@@ -19,11 +19,9 @@ REGIONS = ("", "object_", "background_")  # prefixes of the figures; "" is the w
 TOLERANCE = 0.01  # of a file's size: how near is near enough
 
 
-def measure(
-    picture: TestPicture, coder: Coder, targets: Iterable[float], searched: bool = True
-) -> Iterator[dict]:
+def measure(picture: TestPicture, coder: Coder, targets: Iterable[float], searched: bool = True) -> Iterator[dict]:
     """For each target, in bits a pixel: the file nearest to it in size, as a flat dictionary. Not searched: the targets
-    are qualities.
+    are qualities, and the file is that of the quality.
 
     target, quality, bytes and payload (those that are not boxes of HEIF or AVIF; the target is for them), bpp of the
     payload, floor (it is the smallest file there is, and above the target), the parts the coder tells, and the

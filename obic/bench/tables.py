@@ -100,11 +100,11 @@ def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def rates(of_set: Mapping[str, Curve], figures: Sequence[Figure]) -> str:
     """A line for each codec, a column for each rate."""
-    lines = present(of_set)
-    targets = sorted({point["target"] for series in lines for point in of_set[series.codec]})
+    shown_series = present(of_set)
+    targets = sorted({point["target"] for series in shown_series for point in of_set[series.codec]})
     lines = [
         [series.title, *(rate_cell(of_set[series.codec], target, series.rate, figures) for target in targets)]
-        for series in lines
+        for series in shown_series
     ]
     return table(["", *(f"{target:g} bpp" for target in targets)], lines)
 

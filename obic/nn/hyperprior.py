@@ -1,8 +1,8 @@
-"""The hyperprior of one layer: hyper-latent, the linear map to table indices, and the float features.
+"""The hyperprior of one layer: hyper-latent, the map to table indices, and the float features.
 
-Two paths leave the coded hyper-latent z. The map to table indices is linear and pointwise and becomes integer when
-the weights are packed (PULSE, Microsoft 2026); only it touches the entropy coder. The float features steer the mean
-and the step of the residual, outside the entropy coder.
+Two paths leave the coded hyper-latent z. The map to table indices is pointwise and becomes integer when the weights
+are packed (its linear part as in PULSE, Microsoft 2026); only it touches the entropy coder. The float features steer
+the mean and the step of the residual, outside the entropy coder.
 """
 
 from __future__ import annotations
