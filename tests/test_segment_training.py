@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from PIL import Image
 from obic.bench.segmentation import score
 from obic.segment.deeplab import DeepLab
 from obic.segment.segmenter import fold_norms, load_segmenter
+from obic.train import segmenter
 from obic.train.data import VOID, Sample
-from obic.train.segmenter import jitter, loss_terms, random_crop, split
+from obic.train.segmenter import batches, jitter, loss_terms, pasted, random_crop, split
 from obic.train.unfold import unfold_norms
 
 
@@ -31,11 +33,31 @@ def test_a_crop_keeps_picture_and_mask_together():
     agree = []
     for _ in range(20):
         picture, labels = random_crop(sample(), 64)
-        assert picture.shape == (3, 64, 64) and labels.shape == (16, 16)
-        assert set(np.unique(labels)) <= {0, 12, VOID}
-        red, green, _ = picture[:, 2::4, 2::4].numpy()
+        assert picture.shape == (3, 64, 64) and labels.shape == (64, 64)
+        assert set(labels.unique().tolist()) <= {0, 12, VOID}
+        red, green, _ = picture
         agree.append(((red > green) == (labels == 12))[labels != VOID])
-    assert np.concatenate(agree).mean() > 0.97  # an edge may fall either way
+    assert torch.cat(agree).float().mean() > 0.97  # an edge may fall either way
+
+
+def test_a_paste_brings_objects_and_nothing_else():
+    below = torch.full((3, 2, 3), 10, dtype=torch.uint8), torch.tensor([[0, 5, VOID], [0, 5, VOID]], dtype=torch.uint8)
+    above = torch.full((3, 2, 3), 200, dtype=torch.uint8), torch.tensor([[7, 0, 254], [VOID, 7, 0]], dtype=torch.uint8)
+    rgb, labels = pasted(below, above)
+    assert labels.tolist() == [[7, 5, 254], [0, 7, VOID]]
+    assert all(plane.tolist() == [[200, 10, 200], [10, 200, 10]] for plane in rgb)
+
+
+@pytest.mark.parametrize(("kind", "lent"), [("exact", True), ("pseudo", False)])
+def test_only_objects_that_a_person_has_outlined_are_lent(monkeypatch, kind, lent):
+    monkeypatch.setattr(segmenter, "PASTES", 1.0)
+    empty = replace(sample("empty"), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
+    lender = replace(sample("lender", "wall"), mask_kind=kind)
+    drawn = batches([empty] * 7 + [lender], torch.device("cpu"))
+    next(drawn)
+    random.seed(0)
+    with_objects = [bool(((labels > 0) & (labels != VOID)).any()) for labels in drawn.send((64, 64))[1]]
+    assert with_objects.count(True) > 40 if lent else with_objects.count(True) < 20
 
 
 def test_jitter_stays_in_range():

@@ -120,6 +120,13 @@ def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *,
             saved = now
 
 
+def _start(args: argparse.Namespace, shape: Shape) -> CodecNetwork:
+    """Raises ValueError where what --init names has more blocks than the shape."""
+    if args.resume:
+        return load_checkpoint(args.resume)
+    return grown(load_checkpoint(args.init), shape) if args.init else new_network(shape)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m obic.train", formatter_class=argparse.RawDescriptionHelpFormatter, description=HELP)
@@ -157,16 +164,13 @@ def main() -> None:
     device, seed = parallel.join(args.device), args.seed + parallel.rank()
     torch.manual_seed(seed)
     shape = Shape(fine_blocks=args.blocks[0], coarse_blocks=args.blocks[1])
-    network, done = new_network(shape), args.done
-    if args.resume:
-        network, done = load_checkpoint(args.resume), checkpoint_log(args.resume)["progress"]
-        if done >= 1:
-            parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
-    elif args.init:
-        try:
-            network = grown(load_checkpoint(args.init), shape)
-        except ValueError as error:
-            parser.error(str(error))
+    done = checkpoint_log(args.resume)["progress"] if args.resume else args.done
+    if args.resume and done >= 1:
+        parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
+    try:
+        network = _start(args, shape)
+    except ValueError as error:
+        parser.error(str(error))
     samples = load_samples(args.data, limit=args.limit)
     count = sum(p.numel() for p in network.parameters())
     say(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")

@@ -39,19 +39,22 @@ LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resoluti
 SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4}
 OTHER_SETS = 0.7
 PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
+WINDOWS, PASTE_WINDOWS = (0.55, 1.15), (0.7, 2.0)  # of a crop, in long sides of its picture
+PASTES = 0.3  # of the crops get the objects of another picture
 # To choose from when packing.
 LONG_SIDES, THRESHOLDS = (192, 208, 224, 240, 256, 288), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5)
 # (share of the time at which a stage ends, side of the crop, pictures a step)
 STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
 
 
-def random_crop(sample: Sample, side: int) -> tuple[Tensor, np.ndarray]:
+def random_crop(sample: Sample, side: int, windows: tuple[float, float] = WINDOWS) -> tuple[Tensor, Tensor]:
     """A random window of the picture, flipped half the time, scaled to a square.
 
-    Returns rgb uint8 [3, side, side] and labels uint8 [side / 4, side / 4]. Beyond the picture: grey and void.
+    windows: the smallest and the largest, in long sides of the picture. Returns rgb uint8 [3, side, side] and labels
+    uint8 [side, side]. Beyond the picture: grey and void.
     """
     height, width = sample.mask.shape
-    window = max(height, width) * random.uniform(0.55, 1.15)
+    window = max(height, width) * random.uniform(*windows)
     stretch = random.uniform(0.85, 1.18)
     high, wide = max(16, round(window * stretch)), max(16, round(window / stretch))
     top, left = _offset(height, high), _offset(width, wide)
@@ -64,8 +67,18 @@ def random_crop(sample: Sample, side: int) -> tuple[Tensor, np.ndarray]:
         rgb, mask = rgb[:, ::-1], mask[:, ::-1]
     picture = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     picture = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
-    centres = (np.arange(side // LOGIT_STRIDE) + 0.5) * LOGIT_STRIDE / side
-    return picture, mask[(centres * high).astype(int)[:, None], (centres * wide).astype(int)]
+    centres = (np.arange(side) + 0.5) / side
+    labels = mask[(centres * high).astype(int)[:, None], (centres * wide).astype(int)]
+    return picture, torch.from_numpy(labels)
+
+
+def pasted(below: tuple[Tensor, Tensor], above: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The objects of one crop on another: new surroundings for them (Ghiasi et al. 2021, "Simple Copy-Paste").
+
+    Both and the result: rgb uint8 [3, S, S] and labels uint8 [S, S].
+    """
+    objects = (above[1] > 0) & (above[1] != VOID)
+    return torch.where(objects, above[0], below[0]), torch.where(objects, above[1], below[1])
 
 
 def _offset(length: int, window: int) -> int:
@@ -89,13 +102,23 @@ def jitter(rgb: Tensor) -> Tensor:
 def batches(samples: list[Sample], device: torch.device) -> Iterator:
     """Endless: send (side, count) and get rgb float [B, 3, S, S], labels int64 [B, S/4, S/4], weights float [B]."""
     chances = [SET_WEIGHTS.get(s.source, OTHER_SETS) for s in samples]
+    lends = [chance * (s.mask_kind != "pseudo") for s, chance in zip(samples, chances, strict=True)]
+
+    def crop(sample: Sample) -> tuple[Tensor, Tensor]:
+        below = random_crop(sample, side)
+        if not any(lends) or random.random() >= PASTES:
+            return below
+        return pasted(below, random_crop(random.choices(samples, lends)[0], side, PASTE_WINDOWS))
+
     side, count = yield
     while True:
         chosen = random.choices(samples, chances, k=count)
-        pictures, labels = zip(*(random_crop(s, side) for s in chosen), strict=True)
+        pictures, labels = zip(*map(crop, chosen), strict=True)
         rgb = torch.stack(pictures).to(device).float() / 255
+        centres = slice(LOGIT_STRIDE // 2, None, LOGIT_STRIDE)
+        labels = torch.stack(labels)[:, centres, centres].to(device).long()
         weights = torch.tensor([PSEUDO_WEIGHT if s.mask_kind == "pseudo" else 1.0 for s in chosen], device=device)
-        side, count = yield jitter(rgb), torch.from_numpy(np.stack(labels)).to(device).long(), weights
+        side, count = yield jitter(rgb), labels, weights
 
 
 def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
