@@ -16,7 +16,17 @@ from obic.segment.deeplab import DeepLab
 from obic.segment.segmenter import fold_norms, load_segmenter
 from obic.train import segmenter
 from obic.train.data import VOID, Sample
-from obic.train.segmenter import batches, jitter, loss_terms, pasted, random_crop, split
+from obic.train.segmenter import (
+    COMMON,
+    UNKNOWN,
+    batches,
+    drawing_chances,
+    jitter,
+    loss_terms,
+    pasted,
+    random_crop,
+    split,
+)
 from obic.train.unfold import unfold_norms
 
 
@@ -58,6 +68,17 @@ def test_only_objects_that_a_person_has_outlined_are_lent(monkeypatch, kind, len
     random.seed(0)
     with_objects = [bool(((labels > 0) & (labels != VOID)).any()) for labels in drawn.send((64, 64))[1]]
     assert with_objects.count(True) > 40 if lent else with_objects.count(True) < 20
+
+
+def test_pictures_with_a_rare_class_are_drawn_more_often():
+    def of(label, source="voc"):
+        return replace(sample(), mask=np.full((4, 4), label, np.uint8), source=source)
+
+    samples = [of(15)] * 60 + [of(0)] * 30 + [of(UNKNOWN)] * 9 + [of(11)]
+    chances = drawing_chances(samples)
+    assert chances[:99] == [segmenter.SET_WEIGHTS["voc"]] * 99
+    assert chances[99] == pytest.approx(chances[0] * (COMMON / 0.01) ** 0.5)
+    assert drawing_chances([of(UNKNOWN, "mine")]) == [segmenter.OTHER_SETS]
 
 
 def test_jitter_stays_in_range():

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obic.bench.segmentation import score
-from obic.segment.deeplab import BACKBONES, DeepLab
+from obic.segment.deeplab import BACKBONES, CLASSES, DeepLab
 from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter, pack
 from obic.train import parallel
 from obic.train.curves import say
@@ -38,6 +38,8 @@ LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resoluti
 # How often a set is drawn, per picture: what an object is, is VOC's to say; the rest brings variety.
 SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4}
 OTHER_SETS = 0.7
+COMMON = 0.1  # a class in a smaller share of the pictures is drawn more often
+CLASS_LABELS = np.arange(1, CLASSES + 1, dtype=np.uint8)
 PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
 WINDOWS, PASTE_WINDOWS = (0.55, 1.15), (0.7, 2.0)  # of a crop, in long sides of its picture
 PASTES = 0.3  # of the crops get the objects of another picture
@@ -99,9 +101,19 @@ def jitter(rgb: Tensor) -> Tensor:
     return (rgb * draw(1, spread=0.3) * draw(3, spread=0.08)).clamp(0, 1)
 
 
+def drawing_chances(samples: list[Sample]) -> list[float]:
+    """How often each sample is drawn: the weight of its set, times the repeat factor of the rarest VOC class in it
+    (Gupta et al. 2019, "LVIS", section 4.2)."""
+    present = [np.intersect1d(s.mask, CLASS_LABELS) for s in samples]
+    share = np.bincount(np.concatenate(present), minlength=CLASSES + 1) / len(samples)
+    repeats = np.sqrt(np.maximum(1.0, COMMON / np.maximum(share, 1e-9)))
+    return [SET_WEIGHTS.get(s.source, OTHER_SETS) * max((repeats[label] for label in labels), default=1.0)
+            for s, labels in zip(samples, present, strict=True)]
+
+
 def batches(samples: list[Sample], device: torch.device) -> Iterator:
     """Endless: send (side, count) and get rgb float [B, 3, S, S], labels int64 [B, S/4, S/4], weights float [B]."""
-    chances = [SET_WEIGHTS.get(s.source, OTHER_SETS) for s in samples]
+    chances = drawing_chances(samples)
     lends = [chance * (s.mask_kind != "pseudo") for s, chance in zip(samples, chances, strict=True)]
 
     def crop(sample: Sample) -> tuple[Tensor, Tensor]:
