@@ -13,7 +13,7 @@ from PIL import Image
 
 from obic.bench.segmentation import score
 from obic.segment.deeplab import DeepLab
-from obic.segment.segmenter import fold_norms, load_segmenter
+from obic.segment.segmenter import fold_norms, load_segmenter, norms
 from obic.train import segmenter
 from obic.train.data import VOID, Sample
 from obic.train.segmenter import (
@@ -27,7 +27,7 @@ from obic.train.segmenter import (
     random_crop,
     split,
 )
-from obic.train.unfold import unfold_norms
+from obic.train.unfold import USUAL_WEIGHT, unfold_norms
 
 
 def sample(name="a", source="voc", height=60, width=100):
@@ -146,6 +146,9 @@ def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there(
     with torch.no_grad():
         assert torch.allclose(unfolded.eval()(rgb), folded(rgb), atol=1e-4)
     assert all(p.requires_grad for p in unfolded.parameters())
+    sizes = [unfolded.get_submodule(name).weight.square().mean((1, 2, 3)).sqrt() for _, name in norms(unfolded)]
+    sizes = torch.cat(sizes)  # 0 in the second convolution of an untrained block
+    assert torch.allclose(sizes[sizes > 0], torch.tensor(USUAL_WEIGHT), rtol=1e-3)
     # On the pictures the statistics are from, a batch's own are the same, so training begins where the weights are.
     rgb = torch.rand(8, 3, 64, 64)
     again = unfold_norms(folded, [rgb])

@@ -10,13 +10,17 @@ from torch import Tensor
 from obic.segment.deeplab import DeepLab
 from obic.segment.segmenter import norms
 
+USUAL_WEIGHT = 0.03  # root mean square of a convolution's weights where Muon's steps and its weight decay are even
+
 
 @torch.no_grad()
 def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
     """A network with batch norms that gives what the folded one gives.
 
     A norm has to add the folded bias and nothing else. Its statistics are those of the pictures, float [B, 3, H, W]
-    in 0..1, as they pass the folded network; weight and bias undo them.
+    in 0..1, as they pass the folded network; weight and bias undo them. What a convolution before a norm is multiplied
+    by changes nothing but how far a step of training takes it, so each of its channels gets weights of the usual size:
+    folded ones, a twentieth of that in places, would be gone after a few steps.
     """
     network = DeepLab(folded.backbone)
     pairs, state = norms(network), folded.state_dict()
@@ -32,9 +36,12 @@ def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
         hook.remove()
     for name, convolution in pairs:
         norm, (mean, variance) = network.get_submodule(name), moments[convolution].result()
-        norm.running_mean.copy_(mean - biases[name])  # of the convolution alone
-        norm.running_var.copy_(variance)
-        norm.weight.copy_((variance + norm.eps).sqrt())
+        weight = network.get_submodule(convolution).weight
+        factor = USUAL_WEIGHT / weight.square().mean((1, 2, 3)).sqrt().clamp(min=1e-6)
+        weight.mul_(factor[:, None, None, None])
+        norm.running_mean.copy_((mean - biases[name]) * factor)  # of the convolution alone
+        norm.running_var.copy_(variance * factor.square())
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt() / factor)
         norm.bias.copy_(mean)
     return network
 
