@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from obic.constants import MAX_QUALITY, MIN_QUALITY
 from obic.container.header import file_order
@@ -38,9 +38,9 @@ def layer_qualities(
 class Rate:
     """What the user asks for: a quality of 1..100, or the best file of at most `bpp` bits a pixel or `size` bytes.
 
-    With none of them it is DEFAULT_QUALITY. object_quality and background_quality: 1..100, fixed; object_boost as in
-    `layer_qualities`. strict: a file that cannot be as small as asked for is an error. Raises UsageError where these
-    do not fit together.
+    With none of them it is DEFAULT_QUALITY. object_quality and background_quality: 1..100, fixed; a size counts more
+    where there is but one layer. object_boost as in `layer_qualities`. strict: a file that cannot be as small as asked
+    for is an error. Raises UsageError where these do not fit together.
     """
 
     quality: int | None = None
@@ -71,9 +71,11 @@ class Rate:
         max_bytes = self.max_bytes(pixels)
         if max_bytes is None:
             return self._at(DEFAULT_QUALITY if self.quality is None else self.quality, n_layers)
+        # One layer has to meet the size by itself, whatever was meant for an object or a background that is not there.
+        rate = replace(self, object_quality=None, background_quality=None) if n_layers == 1 else self
         # Beyond 1..100 by the boost, so that in the end every layer stands at its lowest or highest quality.
         reach = abs(self.object_boost)
-        steps = (self._at(quality, n_layers) for quality in range(MIN_QUALITY - reach, MAX_QUALITY + reach + 1))
+        steps = (rate._at(quality, n_layers) for quality in range(MIN_QUALITY - reach, MAX_QUALITY + reach + 1))
         return largest_within(max_bytes, list(dict.fromkeys(steps)), size)
 
     def max_bytes(self, pixels: int) -> int | None:

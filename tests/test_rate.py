@@ -83,6 +83,12 @@ def test_fixed_qualities_stay():
     assert Rate(object_quality=80, background_quality=5, size=1).qualities(2, 1, sum) == (5, 80)
 
 
+@pytest.mark.parametrize("fixed", [{"object_quality": 80}, {"background_quality": 5}])
+def test_a_single_layer_meets_the_size_whatever_a_side_was_to_have(fixed):
+    assert Rate(size=40, **fixed).qualities(1, 1, sum) == (40,)
+    assert Rate(**fixed).qualities(1, 1, sum) == tuple(fixed.values())
+
+
 def test_a_quality_needs_no_search():
     def never(qualities):
         raise AssertionError

@@ -89,8 +89,8 @@ def _search_one(picture: TestPicture, labels, name: str, rate: Rate, model: Code
 
 def _outcome(rate: Rate, chosen: Sequence[int], n_bytes: int, most: int, coder: codec.PictureEncoder) -> str:
     """What to say of the qualities that a search chose."""
-    fixed = [rate.background_quality, *[rate.object_quality] * (len(chosen) - 1)]
-    if len(chosen) > 1 and any(given not in (None, have) for given, have in zip(fixed, chosen, strict=True)):
+    fixed = [rate.background_quality, *[rate.object_quality] * (len(chosen) - 1)] if len(chosen) > 1 else [None]
+    if any(given not in (None, have) for given, have in zip(fixed, chosen, strict=True)):
         return "a fixed quality moved"
     if n_bytes > most:
         free = [quality for quality, given in zip(chosen, fixed, strict=True) if given is None]
