@@ -121,13 +121,14 @@ def test_a_reader_that_wants_no_more(large, command, code, unbuffered):
 
 ENDS = [(signal.SIGINT, 130, "\nobic: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")]
 HIT = """
-import os, signal, sys
+import os, signal, sys, time
 import {module} as place
 from obic.cli.main import main
 
 def hit(*arguments, original=place.{name}, signals=[{number:d}], **options):
     if signals:
         os.kill(os.getpid(), signals.pop())
+    time.sleep(0.3)  # no thread gets so far as to begin something new before the main one has heard
     return original(*arguments, **options)
 
 place.{name} = hit
