@@ -5,7 +5,8 @@
         --init weights/segmenter.npz --done 0.3
     python -m obic.train.segmenter data/train-*.zip --pack runs/segmenter/last.pt --out weights/segmenter.npz
 
-The resolution grows with the time spent, so that most of the steps are cheap.
+The resolution grows with the time spent, so that most of the steps are cheap. With `--teacher` it also learns from a
+network that has seen more pictures, which `obic.train.teacher` makes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obic.bench.segmentation import score
@@ -29,6 +30,7 @@ from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter,
 from obic.train import parallel
 from obic.train.curves import say
 from obic.train.data import VOID, Sample, load_samples
+from obic.train.distil import Distillation, load_teacher, teacher_side
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
 from obic.train.unfold import unfold_norms
@@ -42,6 +44,8 @@ COMMON = 0.1  # a class in a smaller share of the pictures is drawn more often
 CLASS_LABELS = np.arange(1, CLASSES + 1, dtype=np.uint8)
 PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
 WINDOWS, PASTE_WINDOWS = (0.55, 1.15), (0.7, 2.0)  # of a crop, in long sides of its picture
+# Of the masks' foreground, overlap and classes; of the teacher's features, foreground and classes.
+LOSS_WEIGHTS = (1.0, 0.5, 0.4, 1.0, 1.0, 0.5)
 PASTES = 0.3  # of the crops get the objects of another picture
 # To choose from when packing.
 LONG_SIDES, THRESHOLDS = (192, 208, 224, 240, 256, 288), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5)
@@ -154,7 +158,12 @@ def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor,
     return entropy, overlap, classes
 
 
-def held_out_scores(model: DeepLab, samples: list[Sample], long_side: int) -> dict[str, float]:
+def scaled(rgb: Tensor, side: int) -> Tensor:
+    """Crops [B, 3, S, S] at another size, [B, 3, side, side]."""
+    return rgb if rgb.shape[-1] == side else F.interpolate(rgb, (side, side), mode="bilinear", antialias=True)
+
+
+def held_out_scores(model: nn.Module, samples: list[Sample], long_side: int) -> dict[str, float]:
     """The figures of `obic.bench.segmentation.score` over whole pictures, in the precision of training."""
     segmenter = DeepLabSegmenter(model.eval(), long_side)
     with mixed_precision(model.mean.device):
@@ -228,11 +237,13 @@ def train(args: argparse.Namespace) -> None:
     next(source)
     model, averaged, done = start(args, source)
     model = model.to(device, memory_format=torch.channels_last).train()
-    parallel.start_equal(model)
+    distillation = Distillation(load_teacher(args.teacher), model).to(device).train() if args.teacher else None
+    trained = nn.ModuleList([model, distillation] if distillation else [model])
+    parallel.start_equal(trained)
     average = Average(model, args.average)
     if averaged:
         average.state, average.updates = {name: value.to(device) for name, value in averaged.items()}, 10_000
-    optimisers = Optimisers(model, args.muon_lr, args.adam_lr, weight_decay=args.weight_decay)
+    optimisers = Optimisers(trained, args.muon_lr, args.adam_lr, weight_decay=args.weight_decay)
     shadow = DeepLab(args.backbone).to(device, memory_format=torch.channels_last)
 
     budget, step, seen, losses, best = args.minutes * 60, 0, 0, [], 0.0
@@ -242,13 +253,15 @@ def train(args: argparse.Namespace) -> None:
         progress = min(1.0, done + (1 - done) * spent / budget)
         _, side, count = next(stage for stage in STAGES if progress <= stage[0])
         count = max(2, round(count * args.batch_scale))
-        rgb, labels, weights = source.send((side, count))
+        rgb, labels, weights = source.send((teacher_side(side) if distillation else side, count))
+        rgb = rgb.contiguous(memory_format=torch.channels_last)
         with mixed_precision(device):
-            logits = model(rgb.contiguous(memory_format=torch.channels_last))
-        terms = loss_terms(logits, labels, weights)
-        loss = terms[0] + 0.5 * terms[1] + 0.4 * terms[2]
+            logits = model(scaled(rgb, side))
+            taught = distillation(rgb, logits) if distillation else ()
+        terms = (*loss_terms(logits, labels, weights), *taught)
+        loss = sum(weight * term for weight, term in zip(LOSS_WEIGHTS, terms, strict=False))
         loss.backward()
-        parallel.average_gradients(model)
+        parallel.average_gradients(trained)
         optimisers.step(progress)
         average.update(model)
         losses.append([float(term.detach()) for term in terms])
@@ -317,6 +330,7 @@ def main() -> None:
     begin.add_argument("--init", type=Path, help="start from a checkpoint, or from packed weights (.npz)")
     begin.add_argument("--resume", type=Path, help="go on with a checkpoint (.pt) where its schedule stood")
     parser.add_argument("--done", type=float, default=0.0, help="share of the schedule already behind, 0..1")
+    parser.add_argument("--teacher", type=Path, help="what obic.train.teacher wrote: learn from that network as well")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
     parser.add_argument("--muon-lr", type=float, default=0.005)
