@@ -40,9 +40,10 @@ def sample(name="a", source="voc", height=60, width=100):
 
 def test_a_crop_keeps_picture_and_mask_together():
     random.seed(0)
+    rgb, mask = torch.from_numpy(sample().rgb), torch.from_numpy(sample().mask)
     agree = []
     for _ in range(20):
-        picture, labels = random_crop(sample(), 64)
+        picture, labels = random_crop(rgb, mask, 64)
         assert picture.shape == (3, 64, 64) and labels.shape == (64, 64)
         assert set(labels.unique().tolist()) <= {0, 12, VOID}
         red, green, _ = picture
@@ -68,6 +69,13 @@ def test_only_objects_that_a_person_has_outlined_are_lent(monkeypatch, kind, len
     random.seed(0)
     with_objects = [bool(((labels > 0) & (labels != VOID)).any()) for labels in drawn.send((64, 64))[1]]
     assert with_objects.count(True) > 40 if lent else with_objects.count(True) < 20
+
+
+def test_crops_are_cut_on_the_device():
+    drawn = batches([sample()] * 2, torch.device("meta"))  # holds no data, and mixes with no other device
+    next(drawn)
+    random.seed(0)
+    assert {each.device.type for _ in range(10) for each in drawn.send((64, 2))} == {"meta"}
 
 
 def test_pictures_with_a_rare_class_are_drawn_more_often():

@@ -102,6 +102,16 @@ def test_processes_with_crops_of_their_own_hold_equal_weights(tmp_path):
     assert parallel.count() == 1  # of this process
 
 
+@pytest.mark.parametrize("side", [40, 64, 200])  # of a picture that is padded, just cut, and scaled now and then
+def test_crops_are_cut_on_the_device(side):
+    rgb = np.zeros((side, side, 3), np.uint8)
+    batches = Batches([Sample("a", rgb, rgb[..., 0])], 64, 4, "meta", seed=0)  # it holds no data, and mixes with none
+    for _ in range(3):
+        pixels, labels = batches.draw()
+        assert pixels.shape == (4, 3, 64, 64) and labels.shape == (4, 4, 4)
+        assert pixels.device.type == labels.device.type == "meta"
+
+
 def _share_out_one(rank, folder):
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     stacks = [torch.arange(n * 6.0).view(n, 2, 3) for n in (1, 4, 5)]

@@ -21,39 +21,40 @@ MIDDLE = (26, 92)  # lambda from 0.23 to 12.3
 
 
 class Batches:
-    """Random crops with random layers and qualities, without end."""
+    """Random crops with random layers and qualities, without end. The pictures lie on the device and are cut there."""
 
     def __init__(self, samples: list[Sample], size: int, count: int, device: str, seed: int):
-        self.samples, self.size, self.count, self.device = samples, size, count, device
+        self.size, self.count, self.device = size, count, device
         self.random = random.Random(seed)
+        self.pictures = [torch.from_numpy(s.rgb).to(device) for s in samples]
+        self.masks = [s.mask for s in samples]
         self.weights = [OVERSAMPLE.get(s.source, 1) for s in samples]
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """-> pixels [B, 3, S, S] in 0..1 and labels of the cells [B, S/16, S/16], 0 or 1."""
-        chosen = self.random.choices(self.samples, self.weights, k=self.count)
-        crops = [self._crop(sample) for sample in chosen]
-        pixels = torch.from_numpy(np.stack([rgb for rgb, _ in crops])).to(self.device)
-        cells = torch.from_numpy(np.stack([labels for _, labels in crops])).to(self.device)
-        return pixels.permute(0, 3, 1, 2).float() / 255, cells
+        chosen = self.random.choices(range(len(self.pictures)), self.weights, k=self.count)
+        crops, labels = zip(*map(self._crop, chosen), strict=True)
+        cells = torch.from_numpy(np.stack(labels)).to(self.device)
+        return torch.stack(crops).permute(0, 3, 1, 2).float() / 255, cells
 
-    def _crop(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        size, rgb, mask = self.size, sample.rgb, sample.mask
+    def _crop(self, number: int) -> tuple[Tensor, np.ndarray]:
+        size, rgb, mask = self.size, self.pictures[number], self.masks[number]
         short = min(rgb.shape[:2])
         stride = 2 if short >= 2 * size and self.random.random() < 0.3 else 1  # a scaled-down crop now and then
         if short < size:
-            pad = [(0, max(0, size - side)) for side in rgb.shape[:2]]
-            rgb = np.pad(rgb, (*pad, (0, 0)), mode="symmetric")
-            mask = None if mask is None else np.pad(mask, pad, mode="symmetric")
+            places = [np.pad(np.arange(side), (0, max(0, size - side)), mode="symmetric") for side in rgb.shape[:2]]
+            rows, columns = (torch.from_numpy(each).to(self.device) for each in places)
+            rgb, mask = rgb[rows][:, columns], None if mask is None else mask[np.ix_(*places)]
         side = size * stride
         top, left = (self.random.randint(0, limit - side) for limit in rgb.shape[:2])
         window = np.s_[top : top + side, left : left + side]
         rgb = rgb[window]
         if stride == 2:
-            rgb = rgb.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
+            rgb = rgb.reshape(size, 2, size, 2, 3).float().mean((1, 3)).round().to(torch.uint8)
         labels = self._labels(None if mask is None else mask[window][::stride, ::stride])
         if self.random.random() < 0.5:
-            rgb, labels = rgb[:, ::-1], labels[:, ::-1]
-        return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+            rgb, labels = rgb.flip(1), labels[:, ::-1]
+        return rgb, labels
 
     def _labels(self, mask: np.ndarray | None) -> np.ndarray:
         """Object cells from the picture's own mask, from a random blob, or none."""

@@ -87,4 +87,5 @@ def _sample(name: str, picture: bytes, mask: bytes | None, long_side: int | None
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         labels = labels.resize(size, Image.Resampling.NEAREST) if labels else None
-    return Sample(name, np.asarray(image), np.asarray(labels) if labels else None, source, kind)
+    # Copies: PyTorch wants memory that may be written.
+    return Sample(name, np.array(image), np.array(labels) if labels else None, source, kind)

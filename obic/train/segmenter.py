@@ -53,29 +53,29 @@ LONG_SIDES, THRESHOLDS = (192, 208, 224, 240, 256, 288), (-1.0, -0.75, -0.5, -0.
 STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
 
 
-def random_crop(sample: Sample, side: int, windows: tuple[float, float] = WINDOWS) -> tuple[Tensor, Tensor]:
-    """A random window of the picture, flipped half the time, scaled to a square.
+def random_crop(
+    rgb: Tensor, mask: Tensor, side: int, windows: tuple[float, float] = WINDOWS
+) -> tuple[Tensor, Tensor]:
+    """A random window of a picture, flipped half the time, scaled to a square, on the picture's device.
 
-    windows: the smallest and the largest, in long sides of the picture. Returns rgb uint8 [3, side, side] and labels
-    uint8 [side, side]. Beyond the picture: grey and void.
+    rgb: uint8 [H, W, 3]; mask: uint8 [H, W]; windows: the smallest and the largest, in long sides of the picture.
+    Returns rgb uint8 [3, side, side] and labels uint8 [side, side]. Beyond the picture: grey and void.
     """
-    height, width = sample.mask.shape
+    height, width = mask.shape
     window = max(height, width) * random.uniform(*windows)
     stretch = random.uniform(0.85, 1.18)
     high, wide = max(16, round(window * stretch)), max(16, round(window / stretch))
     top, left = _offset(height, high), _offset(width, wide)
     box = (slice(max(top, 0), min(top + high, height)), slice(max(left, 0), min(left + wide, width)))
-    rgb = np.full((high, wide, 3), 118, np.uint8)
-    mask = np.full((high, wide), VOID, np.uint8)
     inside = tuple(slice(s.start - o, s.stop - o) for s, o in zip(box, (top, left), strict=True))
-    rgb[inside], mask[inside] = sample.rgb[box], sample.mask[box]
+    picture, labels = rgb.new_full((high, wide, 3), 118), mask.new_full((high, wide), VOID)
+    picture[inside], labels[inside] = rgb[box], mask[box]
     if random.random() < 0.5:
-        rgb, mask = rgb[:, ::-1], mask[:, ::-1]
-    picture = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
-    picture = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
-    centres = (np.arange(side) + 0.5) / side
-    labels = mask[(centres * high).astype(int)[:, None], (centres * wide).astype(int)]
-    return picture, torch.from_numpy(labels)
+        picture, labels = picture.flip(1), labels.flip(1)
+    picture = F.interpolate(picture.permute(2, 0, 1)[None].float(), (side, side), mode="bilinear", antialias=True)[0]
+    centres = (torch.arange(side, device=mask.device) + 0.5) / side
+    labels = labels[(centres * high).long()[:, None], (centres * wide).long()]
+    return picture.round().to(torch.uint8), labels
 
 
 def pasted(below: tuple[Tensor, Tensor], above: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -116,25 +116,28 @@ def drawing_chances(samples: list[Sample]) -> list[float]:
 
 
 def batches(samples: list[Sample], device: torch.device) -> Iterator:
-    """Endless: send (side, count) and get rgb float [B, 3, S, S], labels int64 [B, S/4, S/4], weights float [B]."""
+    """Endless: send (side, count) and get rgb float [B, 3, S, S], labels int64 [B, S/4, S/4], weights float [B].
+
+    The pictures lie on the device and are cut there.
+    """
+    pictures = [(torch.from_numpy(s.rgb).to(device), torch.from_numpy(s.mask).to(device)) for s in samples]
     chances = drawing_chances(samples)
     lends = [chance * (s.mask_kind != "pseudo") for s, chance in zip(samples, chances, strict=True)]
 
-    def crop(sample: Sample) -> tuple[Tensor, Tensor]:
-        below = random_crop(sample, side)
+    def crop(number: int) -> tuple[Tensor, Tensor]:
+        below = random_crop(*pictures[number], side)
         if not any(lends) or random.random() >= PASTES:
             return below
-        return pasted(below, random_crop(random.choices(samples, lends)[0], side, PASTE_WINDOWS))
+        return pasted(below, random_crop(*random.choices(pictures, lends)[0], side, PASTE_WINDOWS))
 
     side, count = yield
     while True:
-        chosen = random.choices(samples, chances, k=count)
-        pictures, labels = zip(*map(crop, chosen), strict=True)
-        rgb = torch.stack(pictures).to(device).float() / 255
+        chosen = random.choices(range(len(samples)), chances, k=count)
+        crops, labels = zip(*map(crop, chosen), strict=True)
         centres = slice(LOGIT_STRIDE // 2, None, LOGIT_STRIDE)
-        labels = torch.stack(labels)[:, centres, centres].to(device).long()
-        weights = torch.tensor([PSEUDO_WEIGHT if s.mask_kind == "pseudo" else 1.0 for s in chosen], device=device)
-        side, count = yield jitter(rgb), labels, weights
+        labels = torch.stack(labels)[:, centres, centres].long()
+        sure = [PSEUDO_WEIGHT if samples[number].mask_kind == "pseudo" else 1.0 for number in chosen]
+        side, count = yield jitter(torch.stack(crops).float() / 255), labels, torch.tensor(sure, device=device)
 
 
 def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
