@@ -23,6 +23,7 @@ from obic.train.segmenter import (
     drawing_chances,
     jitter,
     loss_terms,
+    mixture,
     pasted,
     random_crop,
     split,
@@ -164,6 +165,16 @@ def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there(
         assert torch.allclose(again.train()(rgb), folded(rgb), atol=1e-3)
 
 
+def test_a_mixture_lies_between_two_networks():
+    torch.manual_seed(0)
+    old, new = (fold_norms(DeepLab()) for _ in range(2))
+    for share, same in ((0.0, old), (1.0, new)):
+        mixed = mixture(old, new, share)
+        assert all(torch.allclose(mixed[name], value) for name, value in same.state_dict().items())
+    middle = mixture(old, new, 0.25)["classify.weight"]
+    assert torch.allclose(middle, 0.75 * old.classify.weight + 0.25 * new.classify.weight)
+
+
 @pytest.mark.slow
 def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path):
     folder = tmp_path / "voc"
@@ -189,6 +200,10 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
     done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size
+    mixed = ("--mix", tmp_path / "packed.npz", "--share", 0.5)
+    done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "mixed.npz", *mixed)
+    assert done.returncode == 0, done.stderr
+    assert load_segmenter(tmp_path / "mixed.npz")(sample().rgb).shape == (60, 100)
     done = run(*small, "--init", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)

@@ -308,12 +308,22 @@ def choose_operating_point(network: DeepLab, samples: list[Sample]) -> tuple[int
     return best
 
 
+def mixture(old: nn.Module, new: nn.Module, share: float) -> dict[str, Tensor]:
+    """Between the folded weights of a network and those of a run that began with them: share 0..1, of the new ones
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")."""
+    before = old.state_dict()
+    return {name: before[name].lerp(value, share) for name, value in new.state_dict().items()}
+
+
 def pack_checkpoint(args: argparse.Namespace) -> None:
-    """Write the averaged weights of a checkpoint as int8, with the operating point that suits the held-out pictures."""
+    """Write the averaged weights of a checkpoint, mixed with earlier ones or not, as int8, with the operating point
+    that suits the held-out pictures."""
     state = torch.load(args.pack, map_location="cpu", weights_only=True)
     network = DeepLab(state["backbone"])
     network.load_state_dict(state["average"])
     network = fold_norms(network)
+    if args.mix:
+        network.load_state_dict(mixture(load_segmenter(args.mix).network, network, args.share))
     _, held_out = split(load_samples(args.data, args.memory_side), args.held_out)
     long_side, threshold, _ = choose_operating_point(network, held_out)
     arrays = pack(network, state["backbone"], long_side, threshold)
@@ -347,6 +357,8 @@ def main() -> None:
     parser.add_argument("--report", type=float, default=4, help="minutes between reports")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pack", type=Path, metavar="CHECKPOINT", help="do not train: write its weights as int8")
+    parser.add_argument("--mix", type=Path, help="with --pack: packed weights that the run began with, to mix with")
+    parser.add_argument("--share", type=float, default=0.7, help="with --mix: of the new weights, 0..1")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
