@@ -162,7 +162,7 @@ class Distillation(nn.Module):
     def _missed(self, tap: str, match: nn.Module, even: nn.Module, feature: Tensor) -> Tensor:
         own = match(self._student[tap])
         feature = even(_resized(feature, own.shape[2:]))
-        return (own.float() - feature.float()).square().mean()
+        return (own.float() - feature).square().mean()
 
 
 def soft_losses(logits: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
