@@ -117,6 +117,18 @@ def test_a_student_comes_to_see_what_its_teacher_sees():
     assert all(torch.equal(value, before[name]) for name, value in distillation.teacher.state_dict().items())
 
 
+def test_what_turns_features_into_the_teachers_goes_on_where_it_was():
+    torch.manual_seed(0)
+    student, rgb = DeepLab().eval(), torch.rand(2, 3, 64, 64)
+    first = Distillation(Stub(), student).train()
+    first(rgb, student(rgb))  # moves the statistics of the norms
+    learned = first.learned()
+    assert not [name for name in learned if name.startswith("teacher")]
+    again, fresh = Distillation(first.teacher, student, learned).eval(), Distillation(first.teacher, student).eval()
+    missed = [float(each(rgb, student(rgb))[0].detach()) for each in (first.eval(), again, fresh)]
+    assert missed[0] == missed[1] != missed[2]
+
+
 def test_a_teachers_crops_are_whole_cells_and_no_smaller():
     for side in range(64, 272, 8):
         assert teacher_side(side) % CELL == 0 and teacher_side(side) >= side
@@ -144,3 +156,6 @@ def test_a_teacher_is_trained_from_the_command_line_and_teaches(tmp_path):
     assert done.returncode == 0, done.stderr
     state = torch.load(taught / "last.pt", weights_only=True)
     assert state["progress"] == 1 and set(state["model"]) == set(DeepLab().state_dict())  # and nothing of the teacher
+    done = run("obic.train.segmenter", "--out", taught, "--batch-scale", 0.05, "--teacher", teacher, "--done", 0.5,
+               "--init", taught / "last.pt")
+    assert done.returncode == 0, done.stderr

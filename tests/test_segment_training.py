@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,15 @@ def test_a_mixture_lies_between_two_networks():
         assert all(torch.allclose(mixed[name], value) for name, value in same.state_dict().items())
     middle = mixture(old, new, 0.25)["classify.weight"]
     assert torch.allclose(middle, 0.75 * old.classify.weight + 0.25 * new.classify.weight)
+
+
+def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
+    network = DeepLab()
+    torch.save({"backbone": "resnet34", "average": network.state_dict()}, tmp_path / "last.pt")
+    other = SimpleNamespace(network=SimpleNamespace(backbone="resnet101"))
+    monkeypatch.setattr(segmenter, "load_segmenter", lambda path: other)
+    with pytest.raises(SystemExit, match=r"old\.npz has another backbone: resnet101"):
+        segmenter.pack_checkpoint(SimpleNamespace(pack=tmp_path / "last.pt", mix="old.npz"))
 
 
 @pytest.mark.slow

@@ -129,9 +129,12 @@ def teacher_side(side: int) -> int:
 
 class Distillation(nn.Module):
     """Losses of a student against its teacher. Its own weights, trained beside the student's, turn the student's
-    features into the teacher's."""
+    features into the teacher's.
 
-    def __init__(self, teacher: Teacher, student: DeepLab):
+    match: what `learned` gave of an earlier run.
+    """
+
+    def __init__(self, teacher: Teacher, student: DeepLab, match: dict[str, Tensor] | None = None):
         super().__init__()
         self.teacher = teacher
         widths = [_outputs(student.get_submodule(tap)) for tap in TAPS]
@@ -142,6 +145,14 @@ class Distillation(nn.Module):
             student.get_submodule(tap).register_forward_hook(
                 lambda module, inputs, output, tap=tap: self._student.__setitem__(tap, output)
             )
+
+        if match:
+            self.load_state_dict(match | _of_teacher(self.state_dict()))
+
+    def learned(self) -> dict[str, Tensor]:
+        """Its state without the teacher's."""
+        state = self.state_dict()
+        return {name: value for name, value in state.items() if name not in _of_teacher(state)}
 
     def train(self, mode: bool = True) -> Distillation:
         super().train(mode)
@@ -176,6 +187,10 @@ def soft_losses(logits: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
     foreground = F.binary_cross_entropy_with_logits(logits[:, 0], chance)
     entropy = -(taught[:, 1:].softmax(1) * logits[:, 1:].log_softmax(1)).sum(1)
     return foreground, (entropy * chance).sum() / chance.sum().clamp(min=1)
+
+
+def _of_teacher(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if name.startswith("teacher.")}
 
 
 def _outputs(module: nn.Module) -> int:

@@ -173,15 +173,17 @@ def held_out_scores(model: nn.Module, samples: list[Sample], long_side: int) -> 
         return score(segmenter, ((sample.rgb, sample.mask) for sample in samples))
 
 
-def save(path: Path, model: DeepLab, average: Average, backbone: str, progress: float, score: float) -> None:
-    """Write a checkpoint atomically: weights, their average, and how far the run was; no optimiser state.
+def save(path: Path, model: DeepLab, average: Average, distillation: Distillation | None, progress: float,
+         score: float) -> None:
+    """Write a checkpoint atomically: weights, their average, what turns them into a teacher's, and how far the run was;
+    no optimiser state.
 
     Of several processes the first one writes.
     """
     if parallel.rank():
         return
-    state = {"backbone": backbone, "model": model.state_dict(), "average": average.state,
-             "progress": progress, "held_out_iou": score}
+    state = {"backbone": model.backbone, "model": model.state_dict(), "average": average.state,
+             "match": distillation.learned() if distillation else None, "progress": progress, "held_out_iou": score}
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
@@ -199,25 +201,27 @@ def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Samp
 
 
 class Start(NamedTuple):
-    """What a run begins with: the network, the average of its weights where there is one, the share of the schedule
-    that lies behind."""
+    """What a run begins with: the network, the share of the schedule that lies behind, and where there are any, the
+    average of the weights and what a `Distillation` had learned."""
 
     network: DeepLab
-    average: dict[str, Tensor] | None
     done: float
+    average: dict[str, Tensor] | None = None
+    match: dict[str, Tensor] | None = None
 
 
 def start(args: argparse.Namespace, source: Iterator) -> Start:
     """From scratch, from packed weights, or from a checkpoint. source: `batches`."""
     path = args.resume or args.init
     if not path:
-        return Start(DeepLab(args.backbone), None, args.done)
+        return Start(DeepLab(args.backbone), args.done)
     if args.init and path.suffix == ".npz":
         pictures = [source.send((STAGES[1][1], 64))[0].cpu() for _ in range(8)]
-        begun = Start(unfold_norms(load_segmenter(path).network, pictures), None, args.done)
+        begun = Start(unfold_norms(load_segmenter(path).network, pictures), args.done)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        begun = Start(DeepLab(state["backbone"]), state["average"], state["progress"] if args.resume else args.done)
+        done = state["progress"] if args.resume else args.done
+        begun = Start(DeepLab(state["backbone"]), done, state["average"], state.get("match"))
         begun.network.load_state_dict(state["model"])
     if begun.network.backbone != args.backbone:
         raise SystemExit(f"{path} has another backbone: say --backbone {begun.network.backbone}")
@@ -238,9 +242,9 @@ def train(args: argparse.Namespace) -> None:
 
     source = batches(training, device)
     next(source)
-    model, averaged, done = start(args, source)
+    model, done, averaged, match = start(args, source)
     model = model.to(device, memory_format=torch.channels_last).train()
-    distillation = Distillation(load_teacher(args.teacher), model).to(device).train() if args.teacher else None
+    distillation = Distillation(load_teacher(args.teacher), model, match).to(device).train() if args.teacher else None
     trained = nn.ModuleList([model, distillation] if distillation else [model])
     parallel.start_equal(trained)
     average = Average(model, args.average)
@@ -278,10 +282,10 @@ def train(args: argparse.Namespace) -> None:
             say(f"step {step} {progress:6.1%} side {side} loss {terms} | held-out fg IoU {iou:.4f} mIoU "
                 f"{result['miou']:.3f} | {seen / spent:.1f} pictures/s, {max(budget - spent, 0) / 60:.0f} min left")
             losses = []
-            save(args.out / "last.pt", model, average, args.backbone, progress, iou)
+            save(args.out / "last.pt", model, average, distillation, progress, iou)
             if iou >= best:
                 best = iou
-                save(args.out / "best.pt", model, average, args.backbone, progress, iou)
+                save(args.out / "best.pt", model, average, distillation, progress, iou)
         if progress >= 1:
             say(json.dumps({"steps": step, "pictures": seen, "held_out_fg_iou": round(iou, 4)}))
             return
@@ -323,7 +327,10 @@ def pack_checkpoint(args: argparse.Namespace) -> None:
     network.load_state_dict(state["average"])
     network = fold_norms(network)
     if args.mix:
-        network.load_state_dict(mixture(load_segmenter(args.mix).network, network, args.share))
+        old = load_segmenter(args.mix).network
+        if old.backbone != network.backbone:
+            raise SystemExit(f"--mix {args.mix} has another backbone: {old.backbone}, {args.pack} {network.backbone}")
+        network.load_state_dict(mixture(old, network, args.share))
     _, held_out = split(load_samples(args.data, args.memory_side), args.held_out)
     long_side, threshold, _ = choose_operating_point(network, held_out)
     arrays = pack(network, state["backbone"], long_side, threshold)
