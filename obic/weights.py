@@ -47,12 +47,17 @@ class CodecModel:
 
 
 def folders() -> list[Path]:
-    """The folders of weights that exist, in the order they are searched."""
+    """The folders of weights that exist, in the order they are searched.
+
+    Raises ObicError if OBIC_WEIGHTS names none: others would be used in its place, and nobody would notice.
+    """
     package = Path(__file__).parent
     places = [package / "_weights", package.parent / "weights"]
-    if os.environ.get("OBIC_WEIGHTS"):
-        places.insert(0, Path(os.environ["OBIC_WEIGHTS"]))
-    return [place for place in places if (place / MANIFEST).is_file()]
+    found = [place for place in places if (place / MANIFEST).is_file()]
+    own = os.environ.get("OBIC_WEIGHTS")
+    if own and not (Path(own) / MANIFEST).is_file():
+        raise ObicError(f"OBIC_WEIGHTS names {own}, which has no {MANIFEST}: name a folder of weights, or unset it")
+    return [Path(own), *found] if own else found
 
 
 def load_codec(
@@ -67,7 +72,7 @@ def load_codec(
     known = []
     for folder in folders():
         manifest = json.loads((folder / MANIFEST).read_text())
-        wanted = manifest["default_codec"] if fingerprint is None else f"{fingerprint:08x}"
+        wanted = manifest.get("default_codec") if fingerprint is None else f"{fingerprint:08x}"
         for entry in manifest["codecs"]:
             known.append(entry["fingerprint"])
             if entry["fingerprint"] == wanted:

@@ -23,7 +23,7 @@ from obic.train.checkpoint import load_checkpoint, new_network
 from obic.train.crops import Batches
 from obic.train.curves import Curves
 from obic.train.data import Sample
-from obic.train.pack import write_look
+from obic.train.manifest import write_look
 from obic.weights import load_codec
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
@@ -43,7 +43,7 @@ def weights(tmp_path, monkeypatch) -> Path:
     with torch.no_grad():
         synthesis.layers[-1].conv.bias -= 0.25
     state = {name: value.half() for name, value in synthesis.state_dict().items()}
-    write_look(folder, "vivid", {"codec": "99f473ba", "synthesis": state, "log": {"steps": 0}}, {"on": "nothing"})
+    write_look(folder, "vivid", pack.look_bytes({"synthesis": state}), {"steps": 0, "on": "nothing"})
     monkeypatch.setenv("OBIC_WEIGHTS", str(folder))
     return folder
 
@@ -99,9 +99,33 @@ def test_a_damaged_look_is_not_used(weights):
     load_codec()
 
 
-def test_a_look_belongs_to_one_codec(weights):
-    with pytest.raises(ValueError, match="trained for codec 00000001"):
-        write_look(weights, "vivid", {"codec": "00000001", "synthesis": {}, "log": {}}, {})
+def test_a_look_belongs_to_one_codec(weights, tmp_path, monkeypatch):
+    torch.save({"codec": "00000001", "synthesis": {}, "log": {}}, tmp_path / "vivid.pt")
+    monkeypatch.setattr("sys.argv", ["pack", str(tmp_path / "vivid.pt"), "--look", "vivid", "--out", str(weights)])
+    with pytest.raises(SystemExit, match=r"^error: the look was trained for codec 00000001, "):
+        pack.main()
+
+
+@pytest.mark.parametrize(("content", "options", "says"), [
+    (b"?", ("--look", "vivid"), "is not a checkpoint"),
+    ({"shape": {}}, ("--look", "vivid"), "has no 'codec'"),
+    ({"codec": "99f473ba"}, ("--data", "."), "has no 'shape'"),
+])
+def test_what_cannot_be_packed_changes_nothing(weights, tmp_path, monkeypatch, content, options, says):
+    path = tmp_path / "some.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    before = {each.name: each.read_bytes() for each in weights.iterdir()}
+    monkeypatch.setattr("sys.argv", ["pack", str(path), *options, "--out", str(weights)])
+    with pytest.raises(SystemExit, match=f"^error: .*{says}"):
+        pack.main()
+    assert before == {each.name: each.read_bytes() for each in weights.iterdir()}
+
+
+def test_weights_that_are_not_there_are_not_replaced_by_others(obic, tmp_path, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(tmp_path / "typo"))
+    done = obic("decode", FILE, "-o", tmp_path / "a.png")
+    assert done.code == 1 and "typo, which has no manifest.json" in done.err
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_weights_fitted_anew_keep_their_networks_and_looks(weights, tmp_path, monkeypatch):

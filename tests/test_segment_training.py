@@ -15,21 +15,12 @@ from PIL import Image
 from obic.bench.segmentation import score
 from obic.segment.deeplab import DeepLab
 from obic.segment.segmenter import fold_norms, load_segmenter, norms
-from obic.train import segmenter
-from obic.train.data import VOID, Sample
-from obic.train.segmenter import (
-    COMMON,
-    UNKNOWN,
-    batches,
-    drawing_chances,
-    jitter,
-    loss_terms,
-    mixture,
-    pasted,
-    random_crop,
-    split,
-)
+from obic.train import segment_crops, segmenter
+from obic.train.data import UNKNOWN, VOID, Sample
+from obic.train.segment_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
+from obic.train.segmenter import loss_terms, mixture, split
 from obic.train.unfold import USUAL_WEIGHT, unfold_norms
+from obic.weights import load_codec, segmenter_bytes
 
 
 def sample(name="a", source="voc", height=60, width=100):
@@ -63,7 +54,7 @@ def test_a_paste_brings_objects_and_nothing_else():
 
 @pytest.mark.parametrize(("kind", "lent"), [("exact", True), ("pseudo", False)])
 def test_only_objects_that_a_person_has_outlined_are_lent(monkeypatch, kind, lent):
-    monkeypatch.setattr(segmenter, "PASTES", 1.0)
+    monkeypatch.setattr(segment_crops, "PASTES", 1.0)
     empty = replace(sample("empty"), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
     lender = replace(sample("lender", "wall"), mask_kind=kind)
     drawn = batches([empty] * 7 + [lender], torch.device("cpu"))
@@ -86,9 +77,9 @@ def test_pictures_with_a_rare_class_are_drawn_more_often():
 
     samples = [of(15)] * 60 + [of(0)] * 30 + [of(UNKNOWN)] * 9 + [of(11)]
     chances = drawing_chances(samples)
-    assert chances[:99] == [segmenter.SET_WEIGHTS["voc"]] * 99
+    assert chances[:99] == [segment_crops.SET_WEIGHTS["voc"]] * 99
     assert chances[99] == pytest.approx(chances[0] * (COMMON / 0.01) ** 0.5)
-    assert drawing_chances([of(UNKNOWN, "mine")]) == [segmenter.OTHER_SETS]
+    assert drawing_chances([of(UNKNOWN, "mine")]) == [segment_crops.OTHER_SETS]
 
 
 def test_jitter_stays_in_range():
@@ -132,9 +123,13 @@ def test_held_out_pictures_are_voc_only_and_do_not_depend_on_order():
     assert {s.name for s in split(samples[::-1], 4)[1]} == {s.name for s in held_out}
 
 
-def test_without_voc_pictures_there_is_nothing_to_choose_by():
-    with pytest.raises(ValueError, match="hold out"):
-        split([sample("x", "sbd")], 4)
+def test_without_voc_pictures_others_with_masks_by_hand_are_held_out_half_at_most():
+    guessed = [replace(sample(f"g{i}", "mine"), mask_kind="pseudo") for i in range(9)]
+    training, held_out = split([*guessed, *(sample(f"x{i}", "mine") for i in range(6))], 150)
+    assert len(held_out) == 3 and {s.mask_kind for s in held_out} == {"exact"} and len(training) == 12
+    for too_few in ([sample("x", "sbd")], guessed):
+        with pytest.raises(ValueError, match="hold out"):
+            split(too_few, 4)
 
 
 def test_score_by_hand():
@@ -178,21 +173,27 @@ def test_a_mixture_lies_between_two_networks():
 
 def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
     network = DeepLab()
-    torch.save({"backbone": "resnet34", "average": network.state_dict()}, tmp_path / "last.pt")
     other = SimpleNamespace(network=SimpleNamespace(backbone="resnet101"))
     monkeypatch.setattr(segmenter, "load_segmenter", lambda path: other)
+    state = {"backbone": "resnet34", "model": {}, "average": network.state_dict(), "progress": 1.0}
+    torch.save(state, tmp_path / "last.pt")
+    options = SimpleNamespace(pack=tmp_path / "last.pt", mix="old.npz", out=tmp_path / "new.npz")
     with pytest.raises(SystemExit, match=r"old\.npz has another backbone: resnet101"):
-        segmenter.pack_checkpoint(SimpleNamespace(pack=tmp_path / "last.pt", mix="old.npz"))
+        segmenter.pack_checkpoint(options)
+    options.out = tmp_path / "new"
+    with pytest.raises(SystemExit, match=r"NAME\.npz"):
+        segmenter.pack_checkpoint(options)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
 @pytest.mark.slow
-def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path):
-    folder = tmp_path / "voc"
+def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
     folder.mkdir()
-    for name in "abcd":
+    for name, label in zip("abcd", (12, 30, 254, 255), strict=True):
         each = sample()
         Image.fromarray(each.rgb).save(folder / f"{name}.jpg")
-        Image.fromarray(each.mask).save(folder / f"{name}.png")
+        Image.fromarray(np.where(each.mask, np.uint8(label), np.uint8(0))).save(folder / f"{name}.png")
 
     def run(*arguments, processes=1):
         torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
@@ -210,6 +211,8 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
     done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size
+    monkeypatch.setenv("OBIC_WEIGHTS", str(tmp_path))  # a codec is found among the others, the segmenter is this one
+    assert segmenter_bytes() == (tmp_path / "packed.npz").read_bytes() and load_codec()
     mixed = ("--mix", tmp_path / "packed.npz", "--share", 0.5)
     done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "mixed.npz", *mixed)
     assert done.returncode == 0, done.stderr

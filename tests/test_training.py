@@ -3,8 +3,10 @@
 import csv
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +20,14 @@ from obic.entropy.tables import gaussian_tables
 from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.model import Shape
 from obic.nn.rate_distortion import code_layers
-from obic.train import parallel
+from obic.train import codec, parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.codec import train
 from obic.train.crops import Batches
 from obic.train.data import Sample
+from obic.train.manifest import write_codec
 from obic.train.optim import Average
-from obic.train.pack import codec_arrays, file_bytes, hyper_arrays, write
+from obic.train.pack import codec_arrays, file_bytes, hyper_arrays
 from obic.train.revive import revive
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
@@ -68,7 +71,59 @@ def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
     half["log"]["progress"] = 0.5
     torch.save(half, out)
     done = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
-    assert done.returncode == 0 and checkpoint_log(out)["progress"] == 1
+    whole = checkpoint_log(out)
+    assert done.returncode == 0 and whole["progress"] == 1
+    assert whole["steps"] > log["steps"] and whole["minutes"] > log["minutes"]  # of both runs
+    with out.with_suffix(".csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(steps) and steps[-1] == whole["steps"] and log["steps"] in steps
+    other = run("-m", "obic.train", "--data", pictures, "--resume", out, "--blocks", 3, 3, *SMALL)
+    assert other.returncode == 2 and "--blocks and --done are for new ones" in other.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path, stop):
+    out = tmp_path / "codec.pt"
+    command = (sys.executable, "-m", "obic.train", "--data", pictures, "--out", out, *SMALL, "--minutes", "9")
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        assert "2 pictures, 1 with masks" in process.stderr.readline()
+        while not out.with_suffix(".csv").exists():  # the last thing before the first step
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(stop)
+        said = process.stderr.read()
+    assert process.returncode == 128 + stop
+    assert f"go on with --resume {out}" in said and "Traceback" not in said
+    log = checkpoint_log(out)
+    assert log["steps"] > 0 and 0 < log["progress"] < 0.5
+    done = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
+    assert done.returncode == 0 and checkpoint_log(out)["steps"] > log["steps"]
+
+
+@pytest.mark.parametrize(("options", "code", "says"), [
+    (("--minutes", "-1"), 2, "not a number above 0"),
+    (("--minutes", "0"), 2, "not a number above 0"),
+    (("--crop", "100"), 2, "not a multiple of 16"),
+    (("--batch", "0"), 2, "from 1 on"),
+    (("--device", "banana"), 2, "no device 'banana'"),
+    (("--out", "."), 2, "not a file's name"),
+    (("--init", "nowhere.pt"), 1, "nowhere.pt"),
+    (("--init", "."), 2, "not a folder of weights"),
+    (("--resume", __file__), 1, "is not a checkpoint"),
+    (("--data", "nowhere"), 1, "no such file or folder: nowhere"),
+    (("--data", "empty"), 1, "no pictures"),
+    (("--data", __file__), 1, "neither a folder nor a zip"),
+])  # fmt: skip
+def test_what_does_not_fit_is_said_in_one_line(pictures, tmp_path, monkeypatch, capsys, options, code, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.argv", ["train", "--data", str(pictures), *SMALL, *options])
+    with pytest.raises(SystemExit) as end:
+        codec.main()
+    said = capsys.readouterr().err if code == 2 else str(end.value)
+    assert end.value.code == code or (code == 1 and isinstance(end.value.code, str))
+    assert says in said and (code == 2 or "\n" not in said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "pictures"]
 
 
 @pytest.mark.slow
@@ -169,7 +224,7 @@ def test_packed_weights_become_a_network_again(tmp_path):
     offset = np.rint(slope * draw.integers(-20, 20, 8)).astype(int)
     prior = HyperPrior(index, offset, draw.integers(-99, 99, (3, 8, 72)), 10)
     arrays = codec_arrays(network, gaussian_tables()) | hyper_arrays(prior)
-    write(tmp_path, file_bytes(arrays), {"fingerprint": "00000001", "file": "a.npz", "shape": TINY.as_dict()})
+    write_codec(tmp_path, file_bytes(arrays), {"fingerprint": "00000001", "file": "a.npz", "shape": TINY.as_dict()})
     loaded = load_checkpoint(tmp_path)
     again = codec_arrays(loaded, gaussian_tables())
     arrays["hyper_index"] = arrays["hyper_index"][0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -19,6 +20,7 @@ from pathlib import Path
 from obic import codec
 from obic.bench import figures, plan, readme, tables
 from obic.bench.coders import RIVALS
+from obic.bench.commands import command, number, writable
 from obic.bench.pictures import TestPicture
 from obic.bench.results import RATE, summarise
 from obic.bench.run import Cache, coders, jobs, read_rows, run, write_rows
@@ -31,15 +33,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 RIVALS_FILE = Path(__file__).parents[2] / "docs" / "rivals.json.xz"
 
 
+@command
 def main() -> None:
     args = arguments()
+    writable(args.cache)
     model, segmenter = codec.load_model(args.device, encoder=True), codec.load_segmenter(args.device)
     sets, plans = plan.read_sets(args.data / "kodak", args.data / "voc-eval.zip", segmenter), plan.PLANS
-    if not sets:
-        sys.exit(f"{args.data} holds neither kodak/ nor voc-eval.zip")
     if args.quick:
         sets, plans = plan.shortened(sets)
     whole = not args.quick and len(sets) == len(plan.PLANS)
+    out = args.out or (Path("docs") if whole else None)
+    if out:
+        writable(out / "results.md"), writable(out / "results.json")
 
     seconds = measure_speed(next(iter(sets.values()))[:4], model, segmenter)
     scores = None
@@ -50,17 +55,16 @@ def main() -> None:
     rows = run(list(jobs(sets, plans)), Cache(args.cache, known), args.jobs, args.device)
     result = summarise(rows, f"{model.fingerprint:08x}", scores, seconds)
     print(json.dumps(result, indent=1) if args.json else tables.report(result))
-    if args.out or whole:
-        write(args.out or Path("docs"), result, sets, args.device)
+    if out:
+        write(out, result, sets, args.device)
     if whole:
-        write_rows((args.out or Path("docs")) / RIVALS_FILE.name, (row for row in rows if row["codec"] in RIVALS))
+        write_rows(out / RIVALS_FILE.name, (row for row in rows if row["codec"] in RIVALS))
     if args.readme and whole:
         readme.write(args.readme, result)
 
 
 def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]], device: str) -> None:
     """results.md, results.json, the plots, and for Kodak the sheet; into `result` goes what it says of the example."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, of_set in result["curves"].items():
         figures.plot_rates(of_set, name, folder / f"rate-{tables.slug(name)}.svg", published=name == plan.KODAK)
     figures.plot_boost(result["boost"], result["default_boost"], folder / "boost.svg")
@@ -78,17 +82,24 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__.split("\n", 1)[1])
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/ or voc-eval.zip, or both")
     parser.add_argument("--quick", action="store_true", help="a few pictures at three rates; no files but with --out")
-    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("-j", "--jobs", type=number(), default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="for obic (default: cpu)")
     parser.add_argument("--cache", type=Path, default=Path("runs/bench.jsonl"), help="measurements (%(default)s)")
     parser.add_argument("--anew", action="store_true", help="measure other codecs again as well")
     parser.add_argument("--json", action="store_true", help="print results.json instead of results.md")
     parser.add_argument("--out", type=Path, help="folder for the files (default: docs, if all sets are measured)")
     parser.add_argument("--readme", type=Path, help="put the results between its markers, if all sets are measured")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.readme:
+        try:
+            readme.around(args.readme)
+        except ValueError as error:
+            parser.error(str(error))
+    return args
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the workers too
     try:
         main()
     except KeyboardInterrupt:

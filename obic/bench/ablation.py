@@ -19,8 +19,9 @@ from PIL import Image, ImageFilter
 
 from obic import codec
 from obic.bench.coders import hyper_bytes, layer_hyper_bytes
+from obic.bench.commands import command, number, writable
 from obic.bench.measure import compare
-from obic.bench.pictures import TestPicture
+from obic.bench.pictures import PictureError, TestPicture
 from obic.bench.plan import CROPS, KODAK, read_sets
 from obic.bench.segmentation import labelled_pictures, score
 from obic.bench.tables import table
@@ -199,30 +200,51 @@ def mask_sources(
                *(f"{mean[key]:.4f}" for key in ("ms_ssim", "object_ms_ssim", "background_ms_ssim"))]
 
 
-def _objects(pictures: Sequence[TestPicture]) -> list[TestPicture]:
-    """Those that have an object and a background."""
-    return [each for each in pictures if (each.regions == 1).any() and (each.regions == 0).any()]
+def chosen_pictures(data: Path, segmenter: Callable, every: dict[str, int]) -> dict[str, list[TestPicture]]:
+    """Of the two sets every n-th picture of those with an object and a background. Raises PictureError."""
+    places = data / "kodak", data / "voc-eval.zip"
+    for place in places:
+        if not place.exists():
+            raise PictureError(f"{place} is not there")
+    sets = read_sets(*places, segmenter)
+    chosen = {}
+    for name, step in every.items():
+        both = [each for each in sets[name] if (each.regions == 1).any() and (each.regions == 0).any()]
+        if not both:
+            raise PictureError(f"{data}: no picture of {name} has an object and a background")
+        chosen[name] = both[::step]
+    return chosen
 
 
 def replace_section(path: Path, name: str, text: str) -> None:
     """Puts text between the markers of a section of a Markdown file."""
+    before, after = around_section(path, name)
+    path.write_text(f"{before}\n{text}\n{after}")
+
+
+def around_section(path: Path, name: str) -> tuple[str, str]:
+    """What stands before and after a section, with its markers. Raises SystemExit if one of them is not there."""
     start, end = (marker.format(name) for marker in (START, END))
     before, _, rest = path.read_text().partition(start)
-    if not rest:
-        raise SystemExit(f"{path} has no section {start}")
-    path.write_text(f"{before}{start}\n{text}\n{rest[rest.index(end):]}")
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{path} has no section {start} ... {end}: say another file with --out")
+    return before + start, end + after
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.ablation", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/ and voc-eval.zip")
-    parser.add_argument("--every", type=int, default=2, help="use every n-th Kodak picture")
-    parser.add_argument("--crops-every", type=int, default=6, help="use every n-th VOC crop")
+    parser.add_argument("--every", type=number(), default=2, help="use every n-th Kodak picture")
+    parser.add_argument("--crops-every", type=number(), default=6, help="use every n-th VOC crop")
     parser.add_argument("--out", type=Path, default=Path("docs/ablations.md"), help="its sections are written anew")
     args = parser.parse_args()
+    for name in (*ABLATIONS, "backbone", "masks"):
+        around_section(args.out, name)
+    writable(args.out)
     model, segmenter = codec.load_model(encoder=True), codec.load_segmenter()
-    sets = read_sets(args.data / "kodak", args.data / "voc-eval.zip", segmenter)
-    chosen = {KODAK: _objects(sets[KODAK])[:: args.every], CROPS: _objects(sets[CROPS])[:: args.crops_every]}
+    chosen = chosen_pictures(args.data, segmenter, {KODAK: args.every, CROPS: args.crops_every})
     for name, variants in ABLATIONS.items():
         tables = [
             f"{set_name}, {len(pictures)} pictures:\n\n{table(HEADINGS, list(measured(pictures, variants, model)))}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import lgamma, log
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from obic import codec
-from obic.bench.pictures import read_folder, read_voc
+from obic.bench.commands import command, number, page
+from obic.bench.pictures import PictureError, read_folder, read_voc
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
 
 HEAD = """# The pixel mask
@@ -74,30 +75,35 @@ CODERS: dict[str, Callable[[np.ndarray], int]] = {
 }
 
 
-def masks(data: Path, every: int) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The name and the masks, bool [H, W], of each set; pictures without an object are left out."""
-    drawn = [picture.regions == 1 for picture in list(read_voc(data / "voc-eval.zip"))[::every]]
-    yield "VOC, drawn by hand", [mask for mask in drawn if mask.any()]
-    segment = codec.load_segmenter("auto")
-    seen = [segment(picture.rgb) > 0 for picture in read_folder(data / "kodak")[::every]]
-    yield "Kodak, the segmenter's", [mask for mask in seen if mask.any()]
+def masks(data: Path, every: int) -> dict[str, list[np.ndarray]]:
+    """The masks, bool [H, W], of each set by its name. Raises PictureError where a set has no object."""
+    drawn = [picture.regions == 1 for picture in read_voc(data / "voc-eval.zip")[::every]]
+    pictures, segment = read_folder(data / "kodak")[::every], codec.load_segmenter("auto")
+    sets = {"VOC, drawn by hand": drawn, "Kodak, the segmenter's": [segment(each.rgb) > 0 for each in pictures]}
+    sets = {name: [mask for mask in found if mask.any()] for name, found in sets.items()}
+    for name, found in sets.items():
+        if not found:
+            raise PictureError(f"{data}: no picture with an object ({name})")
+    return sets
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.alpha", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/ and voc-eval.zip")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture alone; no file")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for alpha.md")
+    parser.add_argument("--every", type=number(), default=1, metavar="N", help="every Nth one; no file but with --out")
+    parser.add_argument("--out", type=Path, help="folder for alpha.md (default: docs)")
     args = parser.parse_args()
+    sets = masks(args.data, args.every)
+    path = page(args.out, "alpha.md", whole=args.every == 1)
     lines = ["| masks | " + " | ".join(CODERS) + " | pictures |", "|---" * (len(CODERS) + 2) + "|"]
-    for name, found in masks(args.data, args.every):
+    for name, found in sets.items():
         means = [f"{np.mean([size(mask) for mask in found]):.0f}" for size in CODERS.values()]
         lines.append(f"| {name} | " + " | ".join(means) + f" | {len(found)} |")
     text = "\n".join(lines) + "\n"
     print(text, end="")
-    if args.every == 1:
-        args.out.mkdir(exist_ok=True)
-        (args.out / "alpha.md").write_text(HEAD + text, "utf-8")
+    if path:
+        path.write_text(HEAD + text, "utf-8")
 
 
 if __name__ == "__main__":

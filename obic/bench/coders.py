@@ -9,11 +9,10 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
-import pillow_heif
-import pillow_jxl  # noqa: F401 (registers JPEG XL with Pillow)
 from PIL import Image, features
 
 from obic import codec
+from obic.bench.commands import extra
 from obic.constants import ESCAPE, MAX_QUALITY, MAX_SYMBOL, MIN_QUALITY, PRECISION
 from obic.container import Container, open_container
 from obic.entropy.layer import hyper_cells
@@ -21,7 +20,9 @@ from obic.masks import decode_label_map, grid_size
 from obic.rate import layer_qualities
 from obic.weights import CodecModel
 
+pillow_heif = extra("pillow_heif")
 pillow_heif.register_heif_opener()
+extra("pillow_jxl")  # registers JPEG XL with Pillow
 
 Save = Callable[[Image.Image, int], bytes]
 

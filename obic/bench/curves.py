@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from obic.bench.commands import extra
 from obic.metrics import decibels
 
 REACH = 0.03  # how far beyond its ends a curve is drawn on: files are not exactly as large as asked for
@@ -73,8 +74,7 @@ def bd_rate(anchor: Curve, test: Curve, field: str, anchor_rate: str = "bpp", te
     if common < max(high - low for low, high in spans) / 3:
         return None
     columns = [list(column) for curve in (reference, other) for column in zip(*curve, strict=True)]
-    import bjontegaard  # of the extra `bench`, while training reads curves too
-
+    bjontegaard = extra("bjontegaard")  # here, as training reads curves too
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a small overlap
         return float(bjontegaard.bd_rate(*columns, method="akima", require_matching_points=False, min_overlap=0))

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from obic import codec
+from obic.bench.commands import command, number, writable
 from obic.bench.measure import compare
-from obic.bench.pictures import TestPicture, centre_crop, read_folder
+from obic.bench.pictures import SMALLEST_SIDE, TestPicture, centre_crop, read_folder
 from obic.bench.tables import table
+from obic.constants import MAX_QUALITY, MIN_QUALITY
 from obic.container import open_container
 from obic.metrics import decibels
 from obic.rate import EFFORT_STEPS
@@ -58,17 +60,22 @@ def saving(point: Point, plain: list[Point]) -> float:
     return 1 - point[0] / same
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.effort", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/")
-    parser.add_argument("--every", type=int, default=6, help="use every n-th picture")
-    parser.add_argument("--side", type=int, default=256, help="of the crops, in pixels")
-    parser.add_argument("--qualities", type=int, nargs="+", default=[50])
-    parser.add_argument("--most", type=int, default=len(EFFORT_STEPS) - 1, help="the highest effort to try")
+    parser.add_argument("--every", type=number(), default=6, help="use every n-th picture")
+    most, within = len(EFFORT_STEPS) - 1, number(MIN_QUALITY + AROUND, MAX_QUALITY - AROUND)
+    parser.add_argument("--side", type=number(SMALLEST_SIDE), default=256, help="of the crops, in pixels")
+    parser.add_argument("--qualities", type=within, nargs="+", default=[50])
+    parser.add_argument("--most", type=number(0, most), default=most, help="the highest effort to try")
     parser.add_argument("--out", type=Path, default=Path("docs/effort.md"))
     args = parser.parse_args()
-    model = codec.load_model(encoder=True)
     pictures = [centre_crop(each, args.side) for each in read_folder(args.data / "kodak")[:: args.every]]
+    if None in pictures:
+        parser.error(f"argument --side: there are pictures smaller than {args.side} pixels")
+    writable(args.out)
+    model = codec.load_model(encoder=True)
     rows = []
     for quality in args.qualities:
         around = (quality - AROUND, quality, quality + AROUND)

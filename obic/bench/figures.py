@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot
 from PIL import Image, ImageDraw, ImageFont
 
 from obic import api
 from obic.bench.coders import Coder
+from obic.bench.commands import extra
 from obic.bench.curves import Curve, scaled
 from obic.bench.measure import compare, nearest_file
 from obic.bench.pictures import TestPicture
@@ -19,6 +19,8 @@ from obic.bench.published import KODAK as PUBLISHED
 from obic.bench.results import FIELDS, present
 from obic.container import open_container
 from obic.metrics import decibels
+
+pyplot = extra("matplotlib.pyplot")
 
 LABELS = {"ms_ssim": "MS-SSIM, dB", "psnr": "PSNR, dB", "haarpsi": "HaarPSI"}
 STYLE = {"svg.hashsalt": "obic", "svg.fonttype": "none", "font.size": 9, "axes.grid": True}

@@ -18,6 +18,7 @@ import torch
 
 from obic import codec
 from obic.bench.coders import ObicCoder
+from obic.bench.commands import command, number, writable
 from obic.bench.figures import captioned
 from obic.bench.measure import compare, nearest_file
 from obic.bench.pictures import TestPicture, read_folder
@@ -97,13 +98,15 @@ def middle(rgb: np.ndarray) -> np.ndarray:
     return rgb[top : top + SIDE, left : left + SIDE]
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.looks", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/")
-    parser.add_argument("--every", type=int, default=1, help="use every n-th picture")
+    parser.add_argument("--every", type=number(), default=1, help="use every n-th picture")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
     args = parser.parse_args()
     pictures = read_folder(args.data / "kodak")[:: args.every]
+    page, sheet_file = (writable(args.out / name) for name in ("looks.md", "looks.webp"))
     model = codec.load_model(encoder=True)
     files = dict(zip(RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
     features = PatchFeatures(load_segmenter(segmenter_bytes()).network)
@@ -119,11 +122,9 @@ def main() -> None:
                 for cells, place in zip(sheet, shown, strict=True):
                     cells.append((look, middle(decoded[place])))
     rows.sort(key=lambda each: each[0])
-    args.out.mkdir(parents=True, exist_ok=True)
-    captioned(sheet, args.out / "looks.webp")
+    captioned(sheet, sheet_file)
     headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "patches"]
-    page = PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
-    (args.out / "looks.md").write_text(page)
+    page.write_text(PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from obic import codec
+from obic.bench.commands import command, number, page
 from obic.bench.pictures import TestPicture, read_folder
 from obic.constants import MAX_QUALITY
 from obic.rate import Rate
@@ -123,23 +124,24 @@ def table(rows: Sequence[Search]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.ratecontrol", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture alone; no file")
+    parser.add_argument("--every", type=number(), default=1, metavar="N", help="every Nth one; no file but with --out")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for ratecontrol.md")
+    parser.add_argument("--out", type=Path, help="folder for ratecontrol.md (default: docs)")
     args = parser.parse_args()
     pictures = read_folder(args.data / "kodak")[:: args.every]
+    out = page(args.out, "ratecontrol.md", whole=args.every == 1)
     model, segmenter = codec.load_model(args.device, encoder=True), codec.load_segmenter(args.device)
     rows = list(search(pictures, TARGETS, model, segmenter))
     text = table(rows)
     print(text)
     wrong = [f"{row.picture}, {row.target}: {row.outcome}" for row in rows if row.outcome not in GOOD]
-    if args.every == 1:
-        args.out.mkdir(exist_ok=True)
+    if out:
         head = HEAD.format(pictures=len(pictures), model=model.fingerprint)
-        (args.out / "ratecontrol.md").write_text(head + text + "\n", "utf-8")
+        out.write_text(head + text + "\n", "utf-8")
     if wrong:
         sys.exit("\n".join(wrong))
 

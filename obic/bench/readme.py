@@ -44,12 +44,18 @@ What is aimed at, and what is reached ([`docs/training-log.md`](docs/training-lo
 
 
 def write(readme: Path, result: Mapping) -> None:
-    """Replaces what stands between the markers. Raises ValueError if they are not there."""
+    """Replaces what stands between the markers. Raises as `around`."""
+    head, tail = around(readme)
+    readme.write_text(head + section(result) + tail)
+
+
+def around(readme: Path) -> tuple[str, str]:
+    """What stands before and after the section. Raises ValueError if its markers are not there."""
     head, begin, rest = readme.read_text().partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{readme} lacks the lines {BEGIN} and {END}")
-    readme.write_text(head + section(result) + tail)
+    return head, tail
 
 
 def section(result: Mapping) -> str:

@@ -10,10 +10,13 @@ from typing import NamedTuple
 import torch
 
 from obic.bench.coders import RIVALS
+from obic.bench.commands import extra
 from obic.bench.curves import Curve, Row, at_rate, bd_rate, curves
 from obic.bench.plan import BOOST_RATE, BOOSTS, CROPS, DEFAULT, EQUAL, KODAK, ONE_LAYER, VOC, boosted
 from obic.metrics import decibels
 from obic.rate import OBJECT_BOOST
+
+extra("bjontegaard")  # or its want would show after all is measured
 
 RATE = 0.0648  # bits a pixel: where the paper states its figures
 FIELDS = ("ms_ssim", "psnr", "haarpsi")

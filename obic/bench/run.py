@@ -6,6 +6,7 @@ import hashlib
 import json
 import lzma
 import multiprocessing
+import os
 import sys
 import time
 import zlib
@@ -50,10 +51,11 @@ class Cache:
         self._rows: dict[tuple, Row] = {}
         self._keep(known)
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]  # the last one may have been interrupted
-            path.write_text("".join(whole))
-            self._keep(json.loads(line) for line in whole)
+            data = path.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1]
+            if len(whole) < len(data):  # the last line was interrupted
+                os.truncate(path, len(whole))
+            self._keep(json.loads(line) for line in whole.splitlines())
 
     def add(self, rows: Sequence[Row]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,52 +6,49 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from obic.bench.commands import command
+from obic.bench.pictures import VOID, read_labelled
 from obic.segment import CLASS_NAMES, load_segmenter
 
-VOID = 255
 CLASSES = len(CLASS_NAMES)
 
 
 def labelled_pictures(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of a zip with NAME.jpg and NAME.png: rgb uint8 [H, W, 3], labels uint8 [H, W] (0..20, 255 void)."""
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(n for n in archive.namelist() if n.endswith(".jpg")):
-            picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
-            labels = Image.open(io.BytesIO(archive.read(name[:-4] + ".png")))
-            yield np.asarray(picture), np.asarray(labels)
+    """Pairs of a zip with NAME.jpg and NAME.png: rgb uint8 [H, W, 3], labels uint8 [H, W] (0..20, 255 void, others
+    objects of no class). Raises as `read_labelled`."""
+    return ((rgb, labels) for _, rgb, labels in read_labelled(path))
 
 
 def score(
     segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """Void pixels do not count; every object is foreground, whatever its class.
+    """Void pixels do not count; every object is foreground, whatever its class, and also a label that is no class.
 
     Returns `fg_iou`, pooled over all pixels; `fg_iou_picture`, the mean over pictures; `miou`, the mean over the 21
-    classes of the pooled IoU (of those that occur, as VOC counts it); `seconds` a picture.
+    classes of the pooled IoU (of those that occur, as VOC counts it; without the pixels of no class); `seconds` a
+    picture.
     """
-    confusion = np.zeros((CLASSES, CLASSES), np.int64)  # true label, predicted label
+    confusion = np.zeros((CLASSES + 1, CLASSES), np.int64)  # true label, the last for all of no class; predicted label
     each, seconds = [], 0.0
     for rgb, truth in pictures:
         begin = time.perf_counter()
         labels = segment(rgb)
         seconds += time.perf_counter() - begin
         counted = truth != VOID
-        pairs = truth[counted].astype(np.int64) * CLASSES + labels[counted]
-        one = np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+        pairs = np.minimum(truth[counted], CLASSES).astype(np.int64) * CLASSES + labels[counted]
+        one = np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
         confusion += one
         each.append(foreground_iou(one))
-    right = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - right
+    known = confusion[:CLASSES]
+    right = known.diagonal()
+    union = known.sum(0) + known.sum(1) - right
     return {
         "pictures": len(each),
         "fg_iou": foreground_iou(confusion),
@@ -62,13 +59,14 @@ def score(
 
 
 def foreground_iou(confusion: np.ndarray) -> float:
-    """confusion: int [21, 21], true by predicted label. 1.0 where neither has any object."""
+    """confusion: int [22, 21], true by predicted label. 1.0 where neither has any object."""
     union = confusion.sum() - confusion[0, 0]
     return float(confusion[1:, 1:].sum() / union) if union else 1.0
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.segmentation", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="zip of NAME.jpg and NAME.png")
     parser.add_argument("--weights", type=Path, default=Path("weights/segmenter.npz"))
     parser.add_argument("--device", default="cpu")

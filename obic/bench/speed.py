@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import io
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +21,9 @@ from PIL import Image
 
 from obic import codec
 from obic.bench.coders import RIVALS
+from obic.bench.commands import command, number, page
 from obic.bench.measure import nearest
-from obic.bench.pictures import TestPicture
+from obic.bench.pictures import PictureError, TestPicture, pixels_of
 from obic.bench.stages import STAGES, Process, Seconds, code_once, measure_stages, run_obic
 from obic.bench.tables import table
 from obic.container import open_container
@@ -73,10 +73,16 @@ def measure_speed(
 
 
 def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3]: the Kodak pictures side by side until they fill it, `FIRST` first."""
+    """uint8 [height, width, 3]: the Kodak pictures side by side until they fill it, `FIRST` first.
+
+    Raises PictureError where the folder holds none of 768x512 pixels, or 512x768.
+    """
     files = sorted(folder.glob("*.png"), key=lambda file: (file.stem < FIRST, file.stem))
-    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    pictures = [pixels_of(file.read_bytes(), file, "RGB") for file in files]
     pictures = [rgb if rgb.shape == (512, 768, 3) else rgb.transpose(1, 0, 2) for rgb in pictures]
+    pictures = [rgb for rgb in pictures if rgb.shape == (512, 768, 3)]
+    if not pictures:
+        raise PictureError(f"{folder}: no pictures (PNG of 768x512 pixels, or 512x768)")
     places = np.add.outer(7 * np.arange(-(-height // 512)), np.arange(-(-width // 768))) % len(pictures)
     rows = [np.concatenate([pictures[place] for place in row], 1)[:, :width] for row in places]
     return np.concatenate(rows)[:height]
@@ -156,10 +162,10 @@ def run_processes(files: dict[str, Path], threads: int) -> dict[tuple[str, str],
     return processes
 
 
-def report(folder: Path, kodak: Path, sizes: Sequence[str], threads: int) -> str:
-    """The whole of docs/speed.md. folder: an empty one for the pictures."""
-    pictures = {title: mosaic(kodak, *SIZES[title]) for title in sizes}
-    files = {title: folder / f"{title.replace(' ', '-')}.png" for title in sizes}
+def report(folder: Path, pictures: dict[str, np.ndarray], threads: int) -> str:
+    """The whole of docs/speed.md. folder: an empty one for the pictures, uint8 [H, W, 3] by the names of their sizes.
+    """
+    files = {title: folder / f"{title.replace(' ', '-')}.png" for title in pictures}
     for title, path in files.items():
         Image.fromarray(pictures[title]).save(path, compress_level=1)
     processes = run_processes(files, threads)
@@ -193,18 +199,21 @@ def report(folder: Path, kodak: Path, sizes: Sequence[str], threads: int) -> str
     return "\n\n".join(parts)
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.speed", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/")
-    parser.add_argument("--threads", type=int, default=2, help="on the CPU (default: 2)")
+    parser.add_argument("--threads", type=number(), default=2, help="on the CPU (default: 2)")
     parser.add_argument("--huge", action="store_true", help="100 megapixels too: some minutes and 4 GB")
-    parser.add_argument("--small", action="store_true", help="320x320 and 768x512 alone, and no file")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for speed.md")
+    parser.add_argument("--small", action="store_true", help="320x320 and 768x512 alone; no file but with --out")
+    parser.add_argument("--out", type=Path, help="folder for speed.md (default: docs)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     sizes = list(SIZES)[: 2 if args.small else 4 if args.huge else 3]
+    pictures = {title: mosaic(args.data / "kodak", *SIZES[title]) for title in sizes}
+    path = page(args.out, "speed.md", whole=not args.small)
     with tempfile.TemporaryDirectory() as folder:
-        text = report(Path(folder), args.data / "kodak", sizes, args.threads)
+        text = report(Path(folder), pictures, args.threads)
     text = (
         "# Speed and memory\n\nMade by `make bench-speed` on pictures put together from Kodak's; default quality, "
         "object and background. Seconds:\nmedians of five runs up to 768x512, one run above. read: a PNG file; pixels: "
@@ -213,9 +222,9 @@ def main() -> None:
         f"{text}\n"
     )
     print(text, end="")
-    if not args.small:
-        (args.out / "speed.md").write_text(text)
+    if path:
+        path.write_text(text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

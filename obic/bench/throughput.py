@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from obic.api import Codec
+from obic.bench.commands import command, number, page
+from obic.bench.pictures import PictureError
 from obic.bench.stages import run_obic
 
 HEAD = """# Many pictures
@@ -65,29 +67,33 @@ def table(rows: Sequence[tuple[str, float, float]], pictures: int) -> str:
     return "\n".join(lines)
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.throughput", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4], metavar="N")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8], metavar="N")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of all workers together")
+    parser.add_argument("--jobs", type=number(), nargs="+", default=[1, 2, 4], metavar="N")
+    parser.add_argument("--batches", type=number(), nargs="+", default=[1, 4, 8], metavar="N")
+    parser.add_argument("--threads", type=number(), default=torch.get_num_threads(), help="of all workers together")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture alone; no file")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for throughput.md")
+    parser.add_argument("--every", type=number(), default=1, metavar="N", help="every Nth one; no file but with --out")
+    parser.add_argument("--out", type=Path, help="folder for throughput.md (default: docs)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    files = sorted((args.data / "kodak").glob("*.png"))[:: args.every]
+    if not files:
+        raise PictureError(f"{args.data / 'kodak'}: no pictures (PNG)")
+    out, pictures = page(args.out, "throughput.md", whole=args.every == 1), len(files)
     with tempfile.TemporaryDirectory() as place:
-        for path in sorted((args.data / "kodak").glob("*.png"))[:: args.every]:
-            shutil.copy(path, place)
-        folder, pictures = Path(place), len(list(Path(place).iterdir()))
+        folder = Path(place)
+        for path in files:
+            shutil.copy(path, folder)
         workers = with_workers(folder, args.jobs, args.threads, args.device)
         batches = in_batches(folder, args.batches, args.device)
     text = f"{table(workers, pictures)}\n\n{table(batches, pictures)}\n"
     print(text, end="")
-    if args.every == 1:
-        args.out.mkdir(exist_ok=True)
+    if out:
         head = HEAD.format(pictures=pictures, device=args.device, threads=args.threads)
-        (args.out / "throughput.md").write_text(head + text, "utf-8")
+        out.write_text(head + text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,40 +12,56 @@ from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
 from obic.nn.model import CodecNetwork, Shape, quality_to_level
 from obic.train import parallel
+from obic.train.manifest import default_entry
 from obic.train.optim import Average
-from obic.weights import ENCODER, MANIFEST, NETWORK
+from obic.weights import ENCODER, NETWORK
+
+CODEC_NAMES = ("shape", "state", "log")
 
 
 def save_checkpoint(path: Path, network: CodecNetwork, average: Average, log: dict) -> None:
     """The averaged weights in float16, written whole or not at all, by the first process alone."""
     if parallel.rank() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {name: value.half() for name, value in average.state.items()}
         save_whole(path, {"shape": network.shape.as_dict(), "state": state, "log": log})
 
 
 def save_whole(path: Path, content: dict) -> None:
-    """Writes a file for `torch.load`, whole or not at all."""
+    """Writes a file for `read_whole`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
+def read_whole(path: str | Path, *names: str) -> dict:
+    """What `save_whole` wrote, on the CPU. Raises ValueError if it is something else, or lacks one of the names."""
+    with Path(path).open("rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # pickle and zip readers raise half a dozen kinds
+            raise ValueError(f"{path} is not a checkpoint") from None
+    missing = [name for name in names if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise ValueError(f"{path} is a checkpoint of another kind: it has no {missing[0]!r}")
+    return content
+
+
 def checkpoint_log(path: str | Path) -> dict:
-    """What a checkpoint says of its run: steps, minutes, progress (share of the schedule, 0..1)."""
-    return torch.load(path, weights_only=True)["log"]
+    """What a codec's checkpoint says of its run: steps, minutes, progress (share of the schedule, 0..1).
 
-
-def default_entry(folder: Path) -> dict:
-    """What the manifest of a folder of weights says of its default codec."""
-    manifest = json.loads((folder / MANIFEST).read_text())
-    return next(each for each in manifest["codecs"] if each["fingerprint"] == manifest["default_codec"])
+    Raises as `load_checkpoint` does.
+    """
+    return read_whole(path, *CODEC_NAMES)["log"]
 
 
 def load_checkpoint(path: str | Path) -> CodecNetwork:
-    """The network of a checkpoint, or of a folder of packed weights (its default codec)."""
+    """The network of a checkpoint, or of a folder of packed weights (its default codec).
+
+    Raises OSError, and ValueError if it is neither.
+    """
     if Path(path).is_dir():
         return _unpacked(Path(path))
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = read_whole(path, *CODEC_NAMES)
     network = CodecNetwork(Shape.of(checkpoint["shape"]))
     network.load_state_dict({name: value.float() for name, value in checkpoint["state"].items()})
     return network

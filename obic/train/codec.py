@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -23,9 +23,10 @@ from obic.nn.model import CodecNetwork, Shape
 from obic.nn.rate_distortion import COLOUR_WEIGHT, code_layers, distortion, distortion_weight
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
+from obic.train.command import Budget, add_machine, cells, count, output, plain_errors, positive, settle, share
 from obic.train.crops import Batches, Rows, any_quality, draw_rows, middle_quality
 from obic.train.curves import Curves, say
-from obic.train.data import load_samples
+from obic.train.data import described, load_samples
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
 from obic.train.revive import revive
@@ -41,10 +42,11 @@ HELP = """Trains the codec network within a time budget.
   python -m obic.train --data pictures/ --resume runs/codec.pt --minutes 120
   torchrun --nproc-per-node 4 -m obic.train --data pictures/ --minutes 60
 
-A folder holds pictures (WebP, PNG, JPEG), alone or with masks: NAME.png of the same size beside NAME.jpg, 0 for the
-background, 255 for what does not count, anything else for an object. Without masks, layers are random shapes. All
-pictures are held in memory. On the CPU an hour of two cores gives a first codec; docs/training-log.md has figures.
-The result becomes usable with `python -m obic.train.pack`. The segmenter: `python -m obic.train.segmenter --help`."""
+Folders and zips hold pictures (WebP, PNG, JPEG), alone or with masks: NAME.png or NAME-mask.png of the same size beside
+NAME.jpg, 0 for the background, 255 for what does not count (where it stands alone, as `obic mask` writes it, for the
+object), anything else for an object. Without masks, layers are random shapes. All pictures are held in memory. On the
+CPU an hour of two cores gives a first codec; docs/training-log.md has figures. The result becomes usable with
+`python -m obic.train.pack`. The segmenter: `python -m obic.train.segmenter --help`."""
 
 
 def draw_layers(labels: Tensor, progress: float, generator: random.Random) -> tuple[Tensor, Rows]:
@@ -86,42 +88,46 @@ def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, progres
 
 
 def train(network: CodecNetwork, batches: Batches, minutes: float, out: Path, *, muon_lr: float, adam_lr: float,
-          weight_decay: float = 0.0, done: float = 0.0, save_every: float = 5.0) -> None:
-    """Trains for a time budget; `done`: the share of the schedule that lies behind already.
+          weight_decay: float = 0.0, done: float = 0.0, log: Mapping | None = None, save_every: float = 5.0) -> None:
+    """Trains for a time budget; `done`: the share of the schedule that lies behind already; `log`: what the checkpoint
+    says that this goes on with.
 
-    Saves the averaged weights as it goes (`out`) and a line of the curves every minute (`out` with .csv).
+    Saves the averaged weights as it goes (`out`) and a line of the curves every minute (`out` with .csv). Raises
+    SystemExit when it was interrupted, after saving.
     """
     device = batches.device
     network.to(device, memory_format=torch.channels_last).train()
     parallel.start_equal(network)
     optimisers = Optimisers(network, muon_lr, adam_lr, weight_decay=weight_decay)
     average = Average(network)
-    curves = Curves(out.with_suffix(".csv"), ("loss", "bpp", "distortion", "hyper_share"))
-    start = saved = reported = time.monotonic()
-    share = 0.0
-    while share < 1:
-        now = time.monotonic()
-        share = parallel.agreed((now - start) / (60 * minutes))
-        progress = min(1.0, done + (1 - done) * share)
-        pixels, labels = batches.draw()
-        with mixed_precision(device):
-            loss, *figures = training_loss(network, pixels, labels, progress, batches.random)
-        loss.backward()
-        parallel.average_gradients(network)
-        optimisers.step(progress)
-        average.update(network)
-        curves.add(loss.item(), *figures)
-        if now - reported > 60 or share >= 1:
-            curves.report((now - start) / 60, optimisers.steps, progress, max(0.0, minutes * (1 - share)))
-            reported = now
-        if now - saved > 60 * save_every or share >= 1:
-            save_checkpoint(out, network, average, {"steps": optimisers.steps, "minutes": (now - start) / 60,
-                                                    "progress": progress})
-            saved = now
+    curves = Curves(out.with_suffix(".csv"), ("loss", "bpp", "distortion", "hyper_share"), go_on=log is not None)
+    earlier = {"steps": 0, "minutes": 0.0, **(log or {})}
+    saved = reported = 0.0
+    with Budget(minutes) as budget:
+        while not budget.over:
+            now = budget.spent() / 60
+            progress = min(1.0, done + (1 - done) * now / minutes)
+            pixels, labels = batches.draw()
+            with mixed_precision(device):
+                loss, *figures = training_loss(network, pixels, labels, progress, batches.random)
+            loss.backward()
+            parallel.average_gradients(network)
+            optimisers.step(progress)
+            average.update(network)
+            curves.add(loss.item(), *figures)
+            state = {"steps": earlier["steps"] + optimisers.steps, "minutes": earlier["minutes"] + now,
+                     "progress": progress}
+            if now - reported > 1 or budget.over:
+                curves.report(state["minutes"], state["steps"], progress, max(0.0, minutes - now))
+                reported = now
+            if now - saved > save_every or budget.over:
+                save_checkpoint(out, network, average, state)
+                saved = now
+    budget.end(f"go on with --resume {out}")
 
 
 def _start(args: argparse.Namespace, shape: Shape) -> CodecNetwork:
-    """Raises ValueError where what --init names has more blocks than the shape."""
+    """Raises ValueError where what --init names is no network, or has more blocks than the shape."""
     if args.resume:
         return load_checkpoint(args.resume)
     return grown(load_checkpoint(args.init), shape) if args.init else new_network(shape)
@@ -132,57 +138,56 @@ def main() -> None:
         prog="python -m obic.train", formatter_class=argparse.RawDescriptionHelpFormatter, description=HELP)
     add = parser.add_argument
     add("--data", nargs="+", required=True, metavar="PATH", help="folders or zips of pictures, with or without masks")
-    add("--minutes", type=float, default=60, help="time budget; the schedule fits into it (default 60)")
-    add("--out", type=Path, default=Path("runs/codec.pt"),
-        help="checkpoint, saved every five minutes; the curves go beside it, as .csv (default runs/codec.pt)")
+    add("--minutes", type=positive, default=60, help="time budget; the schedule fits into it (default 60)")
+    add("--out", type=output, default=Path("runs/codec.pt"),
+        help="checkpoint, saved every five minutes and when interrupted; the curves go beside it, as .csv (default "
+        "runs/codec.pt)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--init", metavar="PATH", help="start from a checkpoint, or from a folder of packed "
                        "weights; blocks and damping that they lack start as next to nothing")
     start.add_argument("--resume", metavar="PATH", help="go on with a checkpoint where its schedule stood")
-    add("--done", type=float, default=0.0, metavar="SHARE", help="share of the schedule already behind, 0..1; with "
-        "--init, 0.4 skips the phases of squared error and of one layer and starts at a lower rate of learning")
+    add("--done", type=share, metavar="SHARE", help="share of the schedule already behind, 0..1; with --init, 0.4 "
+        "skips the phases of squared error and of one layer and starts at a lower rate of learning (default 0)")
     add("--revive", action="store_true", help="first raise channels of the latent that have died at low qualities")
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
-    add("--blocks", type=int, nargs=2, default=(Shape.fine_blocks, Shape.coarse_blocks), metavar=("FINE", "COARSE"),
-        help="blocks at 1/8 and at 1/16 in either transform of a new network; with --init at least what is there "
-        f"(default {Shape.fine_blocks} {Shape.coarse_blocks})")
-    add("--batch", type=int, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
-    add("--crop", type=int, default=256, help="side of the crops in pixels (default 256)")
-    add("--muon-lr", type=float, default=0.005, help="rate of learning of the matrices (default 0.005; up to 0.01 a "
+    add("--blocks", type=count, nargs=2, metavar=("FINE", "COARSE"), help="blocks at 1/8 and at 1/16 in either "
+        f"transform of a new network; with --init at least what is there (default {Shape.fine_blocks} "
+        f"{Shape.coarse_blocks})")
+    add("--batch", type=count, default=8, help="crops a step and process (default 8; short runs learn more from 4)")
+    add("--crop", type=cells, default=256, help=f"side of the crops in pixels, a multiple of {CELL} (default 256)")
+    add("--muon-lr", type=positive, default=0.005, help="rate of learning of the matrices (default 0.005; up to 0.01 a "
         "run of some minutes learns faster, a longer one runs away)")
-    add("--adam-lr", type=float, default=0.001, help="and of gains, biases and the like (default 0.001; likewise up to "
-        "0.004)")
-    add("--weight-decay", type=float, default=0.1, help="share of the matrices that a step takes off, times their rate "
+    add("--adam-lr", type=positive, default=0.001, help="and of gains, biases and the like (default 0.001; likewise up "
+        "to 0.004)")
+    add("--weight-decay", type=share, default=0.1, help="share of the matrices that a step takes off, times their rate "
         "of learning (default 0.1)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda (default: the best)")
-    add("--threads", type=int, help="CPU threads (default: torch's choice)")
-    add("--limit", type=int, help="use only the first pictures")
-    add("--seed", type=int, default=0)
+    add_machine(parser)
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device, seed = parallel.join(args.device), args.seed + parallel.rank()
-    torch.manual_seed(seed)
-    shape = Shape(fine_blocks=args.blocks[0], coarse_blocks=args.blocks[1])
-    done = checkpoint_log(args.resume)["progress"] if args.resume else args.done
-    if args.resume and done >= 1:
-        parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
-    try:
-        network = _start(args, shape)
-    except ValueError as error:
-        parser.error(str(error))
-    samples = load_samples(args.data, limit=args.limit)
-    count = sum(p.numel() for p in network.parameters())
-    say(f"{len(samples)} pictures, {count / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")
-    batches = Batches(samples, args.crop, args.batch, device, seed)
+    if args.resume and (args.blocks or args.done is not None):
+        parser.error("--resume goes on as the run was: --blocks and --done are for new ones")
+    with plain_errors():
+        log = checkpoint_log(args.resume) if args.resume else None
+        done = log["progress"] if log else args.done or 0.0
+        if log and done >= 1:
+            parser.error(f"the schedule of {args.resume} is at its end: start another with --init")
+        device = settle(args)
+        fine, coarse = args.blocks or (Shape.fine_blocks, Shape.coarse_blocks)
+        try:
+            network = _start(args, Shape(fine_blocks=fine, coarse_blocks=coarse))
+        except ValueError as error:
+            parser.error(str(error))
+        samples = load_samples(args.data, limit=args.limit)
+    parameters = sum(p.numel() for p in network.parameters())
+    say(f"{described(samples)}, {parameters / 1e6:.2f} M parameters, {parallel.count()} process(es) on {device}")
+    batches = Batches(samples, args.crop, args.batch, device, args.seed + parallel.rank())
     if args.compile:
         for block in filter(lambda each: isinstance(each, Block), network.modules()):
             block.compile(dynamic=True)
     if args.revive:
         say(f"{int(revive(network).any(0).sum())} channels are raised at low qualities")
     train(network, batches, args.minutes, args.out, muon_lr=args.muon_lr, adam_lr=args.adam_lr,
-          weight_decay=args.weight_decay, done=done)
-    say(f"{args.out}: done; `python -m obic.train.pack {args.out}` makes weights of it")
+          weight_decay=args.weight_decay, done=done, log=log)
+    say(f"{args.out}: done; make weights of it: python -m obic.train.pack {args.out} --data ... --out FOLDER")
 
 
 if __name__ == "__main__":

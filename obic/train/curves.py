@@ -19,14 +19,15 @@ def say(text: str) -> None:
 
 
 class Curves:
-    """The means of some figures between reports. The CSV file is begun anew."""
+    """The means of some figures between reports. The CSV file is begun anew, or with `go_on` continued."""
 
-    def __init__(self, path: Path, names: Sequence[str]):
+    def __init__(self, path: Path, names: Sequence[str], go_on: bool = False):
         self._path, self._names = path, tuple(names)
         self._sums, self._count = np.zeros(len(names)), 0
         if parallel.rank() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._row("w", ("minutes", "step", "progress", *names))
+            if not (go_on and path.exists()):
+                self._row("w", ("minutes", "step", "progress", *names))
 
     def add(self, *figures: float) -> None:
         self._sums += figures

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obic.segment.deeplab import CLASSES, ConvNorm, DeepLab, Pyramid
+from obic.train.checkpoint import read_whole
 
 CELL = 32  # two places of the coarse grid: see `on_phases`
 ZOOM, LARGEST = 1.4, 288  # the teacher sees a crop that much larger, up to so many pixels a side
@@ -116,9 +117,9 @@ def _width(blocks: nn.Sequential) -> int:
 
 
 def load_teacher(path: Path) -> Teacher:
-    """What `obic.train.teacher` wrote."""
+    """What `obic.train.teacher` wrote. Raises OSError, and ValueError if it is something else."""
     teacher = Teacher()
-    teacher.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    teacher.load_state_dict(read_whole(path, *teacher.state_dict()))
     return teacher.requires_grad_(False).eval()
 
 

@@ -19,6 +19,7 @@ from obic.metrics import ms_ssim
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers
 from obic.train.checkpoint import load_checkpoint
+from obic.train.command import count, plain_errors
 
 QUALITIES = (10, 30, 50, 70, 90)
 RATES = (0.0648, 0.10, 0.15, 0.25)
@@ -46,11 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.estimate", description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--kodak", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--every", type=int, default=1, help="use every n-th picture")
+    parser.add_argument("--every", type=count, default=1, help="use every n-th picture")
     args = parser.parse_args()
-    chosen = read_folder(args.kodak)[:: args.every]
+    with plain_errors():
+        network, chosen = load_checkpoint(args.checkpoint).eval(), read_folder(args.kodak)[:: args.every]
     pictures = [torch.tensor(each.rgb).permute(2, 0, 1).float() / 255 for each in chosen]
-    points = estimate(load_checkpoint(args.checkpoint).eval(), pictures, list(QUALITIES))
+    points = estimate(network, pictures, list(QUALITIES))
     for quality, (bpp, score) in zip(QUALITIES, points, strict=True):
         print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}")
     curve = [{"bpp": bpp, "ms_ssim": score} for bpp, score in points]

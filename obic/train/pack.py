@@ -8,9 +8,7 @@ the synthesis alone is packed, beside the codec it was trained for.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,16 +23,19 @@ from obic.looks import LOOKS
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_STEP, log_scale_to_index
 from obic.nn.model import CodecNetwork, quality_to_level
-from obic.train.checkpoint import checkpoint_log, default_entry, load_checkpoint
+from obic.train.checkpoint import checkpoint_log, load_checkpoint, read_whole
+from obic.train.command import count, plain_errors, share
 from obic.train.crops import Batches
 from obic.train.data import Sample, load_samples
 from obic.train.fit import count_symbols, fitted_tables
 from obic.train.fit_hyper_prior import fitted_hyper_prior
+from obic.train.manifest import default_entry, sha256, write_codec, write_look
 from obic.train.vivid import with_grain
-from obic.weights import ENCODER, MANIFEST, NETWORK, CodecModel, codec_from_bytes, fingerprint_of
+from obic.weights import ENCODER, NETWORK, CodecModel, codec_from_bytes, fingerprint_of
 
 SHIFT = 10
 LARGE = 512  # side of the crops that the prior of z is fitted to: 8x8 of its positions
+LOOK_NAMES = ("codec", "synthesis", "log")  # in what `obic.train.vivid` saves
 ENCODER_MODULES = ("analysis.", "hyper_analysis.", "gain.log_gain")
 
 
@@ -116,24 +117,9 @@ def mixed_with_own(folder: Path, checkpoint: Mapping, share: float) -> dict:
     return {**checkpoint, "synthesis": mixed, "log": {**checkpoint["log"], "share": share}}
 
 
-def write_look(folder: Path, look: str, checkpoint: Mapping, about: Mapping) -> Path:
-    """Puts a look of the default codec into its folder of weights, and returns its file.
-
-    checkpoint: what `obic.train.vivid` saves. Raises ValueError if it was trained for another codec.
-    """
-    manifest = json.loads((folder / MANIFEST).read_text())
-    name = manifest["default_codec"]
-    if checkpoint["codec"] != name:
-        raise ValueError(f"the look was trained for codec {checkpoint['codec']}, {folder} has {name}")
-    path = folder / f"codec-{name}-{look}.npz"
-    data = file_bytes({key: value.numpy() for key, value in checkpoint["synthesis"].items()})
-    path.write_bytes(data)
-    entry = next(each for each in manifest["codecs"] if each["fingerprint"] == name)
-    log = {**checkpoint["log"], **about}
-    looks = entry.setdefault("looks", {})
-    looks[look] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "training": log}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    return path
+def look_bytes(checkpoint: Mapping) -> bytes:
+    """A look's file, of what `obic.train.vivid` saves."""
+    return file_bytes({key: value.numpy() for key, value in checkpoint["synthesis"].items()})
 
 
 def looks_of(folder: Path) -> dict[str, dict]:
@@ -146,17 +132,34 @@ def looks_of(folder: Path) -> dict[str, dict]:
     return looks
 
 
-def write(folder: Path, data: bytes, entry: dict) -> None:
-    """Puts the file into a folder of weights and makes it the default codec; what it replaces goes, with its looks."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
-    manifest = json.loads(path.read_text()) if path.exists() else {"codecs": []}
-    for old in manifest["codecs"]:
-        for each in (old, *old.get("looks", {}).values()):
-            (folder / each["file"]).unlink(missing_ok=True)
-    (folder / entry["file"]).write_bytes(data)
-    manifest.update(default_codec=entry["fingerprint"], codecs=[entry])
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+def pack_look(args: argparse.Namespace, about: Mapping) -> None:
+    """Raises ValueError if the look was trained for another codec than the folder's."""
+    checkpoint, codec = read_whole(args.checkpoint, *LOOK_NAMES), default_entry(args.out)["fingerprint"]
+    if checkpoint["codec"] != codec:
+        raise ValueError(f"the look was trained for codec {checkpoint['codec']}, {args.out} has {codec}")
+    checkpoint = mixed_with_own(args.out, checkpoint, args.share)
+    path = write_look(args.out, args.look, look_bytes(checkpoint), {**checkpoint["log"], **about})
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+def pack_codec(args: argparse.Namespace, about: Mapping) -> None:
+    if args.checkpoint.is_dir():
+        training, looks = default_entry(args.checkpoint)["training"], looks_of(args.checkpoint)
+    else:
+        training, looks = {**checkpoint_log(args.checkpoint), **about}, {}
+    data, model, sizes = pack(args.checkpoint, load_samples(args.data, limit=args.limit), args.crops)
+    name = f"{model.fingerprint:08x}"
+    write_codec(args.out, data, {
+        "fingerprint": name,
+        "file": f"codec-{name}.npz",
+        "sha256": sha256(data),
+        "shape": model.network.shape.as_dict(),
+        "parameters": sizes,
+        "training": training,
+    })
+    for look, checkpoint in looks.items():
+        write_look(args.out, look, look_bytes(checkpoint), checkpoint["log"])
+    print(f"{args.out / f'codec-{name}.npz'}: {len(data)} bytes, {sizes['encoder']} + {sizes['decoder']} parameters")
 
 
 def main() -> None:
@@ -164,37 +167,19 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="what `obic.train` saved, or a folder of weights")
     parser.add_argument("--data", nargs="+", help="training pictures, to fit the tables to (not for a look)")
     parser.add_argument("--look", choices=LOOKS[1:], help="pack the synthesis alone, as a look of the folder's codec")
-    parser.add_argument("--share", type=float, default=1.0, help="with --look: of its weights; the rest are those of "
+    parser.add_argument("--share", type=share, default=1.0, help="with --look: of its weights; the rest are those of "
                         "the codec's own synthesis, which is calmer (default 1)")
-    parser.add_argument("--crops", type=int, default=400)
-    parser.add_argument("--out", type=Path, default=Path("weights"), help="folder of weights")
+    parser.add_argument("--crops", type=count, default=400)
+    parser.add_argument("--limit", type=count, default=1200, help="use only the first pictures (default 1200)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of weights, made where there is none; a codec "
+                        "in it is replaced. OBIC_WEIGHTS=FOLDER uses it")
     parser.add_argument("--trained-on", default="", help="data and hardware, for the manifest")
     args = parser.parse_args()
-    about = {"on": args.trained_on, "torch": torch.__version__, "machine": platform.machine()}
-    if args.look:
-        checkpoint = mixed_with_own(args.out, torch.load(args.checkpoint, weights_only=True), args.share)
-        path = write_look(args.out, args.look, checkpoint, about)
-        print(f"{path}: {path.stat().st_size} bytes")
-        return
-    if not args.data:
+    if not (args.data or args.look):
         parser.error("the tables are fitted to pictures: name some with --data")
-    if args.checkpoint.is_dir():
-        training, looks = default_entry(args.checkpoint)["training"], looks_of(args.checkpoint)
-    else:
-        training, looks = {**checkpoint_log(args.checkpoint), **about}, {}
-    data, model, sizes = pack(args.checkpoint, load_samples(args.data, limit=1200), args.crops)
-    name = f"{model.fingerprint:08x}"
-    write(args.out, data, {
-        "fingerprint": name,
-        "file": f"codec-{name}.npz",
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "shape": model.network.shape.as_dict(),
-        "parameters": sizes,
-        "training": training,
-    })
-    for look, checkpoint in looks.items():
-        write_look(args.out, look, {**checkpoint, "codec": name}, {})
-    print(f"{args.out / f'codec-{name}.npz'}: {len(data)} bytes, {sizes['encoder']} + {sizes['decoder']} parameters")
+    about = {"on": args.trained_on, "torch": torch.__version__, "machine": platform.machine()}
+    with plain_errors():
+        (pack_look if args.look else pack_codec)(args, about)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ Features: differences of neighbouring pixels, and the first stages of our own se
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,12 +24,15 @@ from obic.nn.rate_distortion import code_layers, distortion
 from obic.segment import load_segmenter
 from obic.segment.deeplab import DeepLab
 from obic.train.checkpoint import load_checkpoint, save_whole
+from obic.train.command import Budget, add_machine, cells, count, plain_errors, positive, settle
+from obic.train.command import output as output_file
 from obic.train.crops import Batches, draw_rows
 from obic.train.curves import Curves, say
-from obic.train.data import load_samples
+from obic.train.data import described, load_samples
+from obic.train.manifest import default_entry
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
-from obic.weights import MANIFEST, segmenter_bytes
+from obic.weights import segmenter_bytes
 
 LOW_QUALITY, LOW_SHARE = 50, 0.75  # it is for low rates, and must not fail at others
 GRAIN = 8  # planes of noise
@@ -131,27 +132,28 @@ def train(
     if start_from:
         synthesis.load_state_dict({**synthesis.state_dict(), **start_from})  # it may lack blocks or damping
     optimisers, average = Optimisers(synthesis, muon_lr, 1e-3), Average(synthesis, AVERAGE)
-    start = saved = reported = time.monotonic()
-    progress = 0.0
-    while progress < 1:
-        now = time.monotonic()
-        progress = min(1.0, (now - start) / (60 * minutes))
-        pixels, labels = batches.draw()
-        with mixed_precision(device):
-            features, conditions = decoded_features(network, pixels, labels, batches.random)
-            grain = [noise(GRAIN, *features.shape[-2:], batches.random.getrandbits(32)) for _ in features]
-            output = synthesis(features, torch.cat([conditions, torch.cat(grain).to(features)], 1)).float() + 0.5
-            loss, *figures = vivid_loss(output, pixels, views)
-        loss.backward()
-        optimisers.step(progress)
-        average.update(synthesis)
-        curves.add(loss.item(), *figures)
-        if now - reported > 60 or progress >= 1:
-            curves.report((now - start) / 60, optimisers.steps, progress, minutes * (1 - progress))
-            reported = now
-        if now - saved > 300 or progress >= 1:
-            save(average.state, {"steps": optimisers.steps, "minutes": (now - start) / 60})
-            saved = now
+    saved = reported = 0.0
+    with Budget(minutes) as budget:
+        while not budget.over:
+            now = budget.spent() / 60
+            progress = min(1.0, now / minutes)
+            pixels, labels = batches.draw()
+            with mixed_precision(device):
+                features, conditions = decoded_features(network, pixels, labels, batches.random)
+                grain = [noise(GRAIN, *features.shape[-2:], batches.random.getrandbits(32)) for _ in features]
+                output = synthesis(features, torch.cat([conditions, torch.cat(grain).to(features)], 1)).float() + 0.5
+                loss, *figures = vivid_loss(output, pixels, views)
+            loss.backward()
+            optimisers.step(progress)
+            average.update(synthesis)
+            curves.add(loss.item(), *figures)
+            if now - reported > 1 or budget.over:
+                curves.report(now, optimisers.steps, progress, minutes * (1 - progress))
+                reported = now
+            if now - saved > 5 or budget.over:
+                save(average.state, {"steps": optimisers.steps, "minutes": now})
+                saved = now
+    budget.end("what there is of the look was saved")
 
 
 def main() -> None:
@@ -160,35 +162,31 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zips of pictures")
     parser.add_argument("--init", type=Path, metavar="FILE", help="start from a packed look of an earlier codec "
                         "(codec-*-vivid.npz), which is near if this one was trained on from that")
-    parser.add_argument("--minutes", type=float, default=60, help="time budget (default 60)")
-    parser.add_argument("--out", type=Path, default=Path("runs/vivid.pt"),
+    parser.add_argument("--minutes", type=positive, default=60, help="time budget (default 60)")
+    parser.add_argument("--out", type=output_file, default=Path("runs/vivid.pt"),
                         help="for `python -m obic.train.pack --look vivid`; curves beside it (default runs/vivid.pt)")
-    parser.add_argument("--batch", type=int, default=4, help="crops a step (default 4)")
-    parser.add_argument("--crop", type=int, default=192, help="side of the crops in pixels (default 192)")
-    parser.add_argument("--muon-lr", type=float, default=0.002)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--limit", type=int, help="use only the first pictures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=count, default=4, help="crops a step (default 4)")
+    parser.add_argument("--crop", type=cells, default=192, help="side of the crops in pixels (default 192)")
+    parser.add_argument("--muon-lr", type=positive, default=0.002)
+    add_machine(parser)
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    network, codec = load_checkpoint(args.weights), json.loads((args.weights / MANIFEST).read_text())["default_codec"]
-    views = Views(load_segmenter(segmenter_bytes()).network)
-    samples = load_samples(args.data, limit=args.limit)
-    say(f"{len(samples)} pictures, a look for codec {codec}")
+    with plain_errors():
+        device = settle(args)
+        network, codec = load_checkpoint(args.weights), default_entry(args.weights)["fingerprint"]
+        views = Views(load_segmenter(segmenter_bytes()).network)
+        samples = load_samples(args.data, limit=args.limit)
+        start_from = None
+        if args.init:
+            with np.load(args.init) as archive:
+                start_from = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
+    say(f"{described(samples)}, a look for codec {codec}")
 
     def save(state: dict, log: dict) -> None:
         synthesis = {name: value.half().cpu() for name, value in state.items()}
         save_whole(args.out, {"codec": codec, "synthesis": synthesis, "log": log})
 
-    batches = Batches(samples, args.crop, args.batch, args.device, args.seed)
+    batches = Batches(samples, args.crop, args.batch, device, args.seed)
     curves = Curves(args.out.with_suffix(".csv"), ("loss", "distortion", "wasserstein"))
-    start_from = None
-    if args.init:
-        with np.load(args.init) as archive:
-            start_from = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
     train(network, views, batches, args.minutes, save, curves, args.muon_lr, start_from)
 
 

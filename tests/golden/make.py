@@ -24,7 +24,8 @@ from obic.train.checkpoint import new_network
 from obic.train.codec import train
 from obic.train.crops import Batches
 from obic.train.data import load_samples
-from obic.train.pack import pack, write
+from obic.train.manifest import write_codec
+from obic.train.pack import pack
 from obic.weights import CodecModel
 
 HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def tiny_model(folder: Path, older: Path | None) -> CodecModel:
             train(new_network(TINY), batches, 2.0, checkpoint, muon_lr=0.005, adam_lr=0.002)
         data, model, sizes = pack(checkpoint, samples, 40, seed=2)
     name = f"{model.fingerprint:08x}"
-    write(folder, data, {
+    write_codec(folder, data, {
         "fingerprint": name, "file": f"codec-{name}.npz", "sha256": hashlib.sha256(data).hexdigest(),
         "shape": TINY.as_dict(), "parameters": sizes, "training": {"on": "the example pictures, for tests alone"},
     })  # fmt: skip
