@@ -94,7 +94,7 @@ class Budget:
 
     def __init__(self, minutes: float):
         self.seconds = 60 * minutes
-        self.over = False
+        self.over = self.interrupted = False
         self._signal = 0
 
     def __enter__(self) -> Budget:
