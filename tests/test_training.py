@@ -23,6 +23,7 @@ from obic.nn.rate_distortion import code_layers
 from obic.train import codec, parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.codec import train
+from obic.train.command import Budget
 from obic.train.crops import Batches
 from obic.train.data import Sample
 from obic.train.manifest import write_codec
@@ -81,8 +82,22 @@ def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
     assert other.returncode == 2 and "--blocks and --done are for new ones" in other.stderr
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path, stop):
+def test_a_signal_ends_a_budget_after_the_step_and_a_second_one_everything():
+    with pytest.raises(SystemExit) as end, Budget(60) as budget:
+        first = budget.spent()
+        assert not budget.over
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert first < budget.spent() < 60 and budget.over and budget.interrupted
+        budget.end("try again")
+    assert end.value.code == 128 + signal.SIGTERM
+    with Budget(1e-9) as budget:
+        budget.spent()
+    assert budget.over and not budget.interrupted
+    budget.end("not said")
+
+
+def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path):
     out = tmp_path / "codec.pt"
     command = (sys.executable, "-m", "obic.train", "--data", pictures, "--out", out, *SMALL, "--minutes", "9")
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
@@ -90,9 +105,9 @@ def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path, stop):
         while not out.with_suffix(".csv").exists():  # the last thing before the first step
             time.sleep(0.1)
         time.sleep(1)
-        process.send_signal(stop)
+        process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-    assert process.returncode == 128 + stop
+    assert process.returncode == 128 + signal.SIGINT
     assert f"go on with --resume {out}" in said and "Traceback" not in said
     log = checkpoint_log(out)
     assert log["steps"] > 0 and 0 < log["progress"] < 0.5

@@ -118,10 +118,6 @@ class Budget:
         self.over = self.interrupted or agreed >= self.seconds
         return abs(agreed)
 
-    def share(self) -> float:
-        """Of the time, 0..1; otherwise as `spent`."""
-        return min(1.0, self.spent() / self.seconds)
-
     def end(self, advice: str) -> None:
         """If the run was interrupted: says so, with what to do about it, and ends the process."""
         if self.interrupted:
