@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from PIL import Image, ImageFile
 
 from obic.constants import SIGNATURE
-from obic.container import open_container
 from obic.errors import FormatError, LimitError, ObicError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ class ObicImageFile(ImageFile.ImageFile):
     format_description = "Object-based image"
 
     def _open(self) -> None:
+        from obic.container import open_container  # whoever opens no such file needs no msgpack
+
         try:
             self._container = open_container(self.fp)
         except (FormatError, LimitError, UnsupportedError) as error:

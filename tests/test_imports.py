@@ -100,3 +100,10 @@ def test_light_parts_load_nothing_heavy(code):
 
 def test_entropy_coding_needs_no_torch():
     assert not modules_after("import obic.masks, obic.entropy") & {"torch", "torchvision", "PIL"}
+
+
+@pytest.mark.parametrize("name", ["codec", "segmenter", "teacher", "vivid"])
+def test_training_needs_no_more_than_a_plain_pytorch_has(name):
+    missing = ("constriction", "msgpack", "click", "pillow_heif", "pillow_jxl", "bjontegaard", "matplotlib")
+    blocked = f"for name in {missing}: sys.modules[name] = None"
+    assert "torch" in modules_after(f"{blocked}\nimport obic.train.{name}")

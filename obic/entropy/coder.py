@@ -2,28 +2,32 @@
 
 constriction's coder has 64 bits of state, 32-bit words and 24 bits of precision. What is ours: the probability
 models are made of integer counts, the stream is cut to the shortest bytes that still decode, and every way in
-which constriction complains becomes a FormatError.
+which constriction complains becomes a FormatError. It is imported when it is first used: training does without.
 
 Source: Pasco 1976, Martin 1979 (range coding); Bamler 2022 (constriction).
 """
 
-from functools import lru_cache
+from __future__ import annotations
 
-import constriction
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from obic.constants import PRECISION
 from obic.errors import FormatError
 
-Categorical = constriction.stream.model.Categorical
-RangeDecoder, RangeEncoder = constriction.stream.queue.RangeDecoder, constriction.stream.queue.RangeEncoder
+if TYPE_CHECKING:
+    from constriction.stream.model import Categorical
 
 
 @lru_cache(maxsize=1024)
 def _model(counts: bytes) -> Categorical:
+    import constriction
+
     # k / 2**24 is exact in float64, and with perfect=True constriction's own integers are then exactly k.
     probabilities = np.frombuffer(counts, np.int32) / float(1 << PRECISION)
-    return Categorical(probabilities, perfect=True)
+    return constriction.stream.model.Categorical(probabilities, perfect=True)
 
 
 def model(counts: np.ndarray) -> Categorical:
@@ -41,7 +45,9 @@ class Encoder:
     """Symbols in, bytes out. Symbols count from 0."""
 
     def __init__(self):
-        self._coder = RangeEncoder()
+        import constriction
+
+        self._coder = constriction.stream.queue.RangeEncoder()
 
     def encode(self, symbols: np.ndarray, model: Categorical) -> None:
         """Appends symbols, integers [n] in the alphabet of `model`. Raises ValueError if one is outside it."""
@@ -76,8 +82,10 @@ class Decoder:
     """Bytes in, symbols out. `finish` tells whether the bytes were those an `Encoder` writes for these symbols."""
 
     def __init__(self, data: bytes):
+        import constriction
+
         words = np.frombuffer(data + bytes(-len(data) % 4), ">u4")
-        self._coder = RangeDecoder(words.astype(np.uint32))
+        self._coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
         self._data = data
         self._echo = Encoder()
 

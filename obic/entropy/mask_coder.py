@@ -5,15 +5,21 @@ one binary plane each, over the cells that no earlier label has claimed, with a 
 and a static trained table.
 """
 
+from __future__ import annotations
+
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from obic.constants import MAX_PLANE_CELLS, PRECISION
-from obic.entropy.coder import Categorical, Decoder, Encoder, model, uniform
+from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.entropy.context_walk import walk_plane
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError
+
+if TYPE_CHECKING:
+    from obic.entropy.coder import Categorical
 
 CODED, RAW, FULL, RECTANGLE = range(4)
 MODE_COUNTS = np.array([253, 1, 1, 1], np.int32) << (PRECISION - 8)

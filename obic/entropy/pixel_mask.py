@@ -4,15 +4,21 @@ A cell of an object is full, or mixed: then each of its pixels has a bit. All bi
 adaptive probabilities that start from the label map's table, so that no table of its own is needed.
 """
 
+from __future__ import annotations
+
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from obic.constants import CELL, MAX_MASK_PIXELS, PRECISION
-from obic.entropy.coder import Categorical, Decoder, Encoder, model
+from obic.entropy.coder import Decoder, Encoder, model
 from obic.entropy.context_walk import CONTEXTS, walk_plane
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from obic.entropy.coder import Categorical
 
 CODING = b"\0"  # the first byte: how the rest is coded
 MIXED_IN_256 = (18, 61, 228)  # start values of "mixed": deep inside a label, a corner to another one, a side to it

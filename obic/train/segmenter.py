@@ -260,6 +260,7 @@ def pack_checkpoint(args: argparse.Namespace) -> None:
     with plain_errors():
         if args.out.suffix != ".npz":
             raise ValueError(f"--out {args.out}: with --pack a file NAME.npz in a folder of weights")
+        settle(args)
         state = read_whole(args.pack, *CHECKPOINT)
         network = DeepLab(state["backbone"])
         network.load_state_dict(state["average"])
@@ -311,8 +312,6 @@ def main() -> None:
     args = parser.parse_args()
     if args.mix and not args.pack:
         parser.error("--mix goes with --pack")
-    if args.threads:
-        torch.set_num_threads(args.threads)
     (pack_checkpoint if args.pack else train)(args)
 
 
