@@ -177,7 +177,8 @@ def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "load_segmenter", lambda path: other)
     state = {"backbone": "resnet34", "model": {}, "average": network.state_dict(), "progress": 1.0}
     torch.save(state, tmp_path / "last.pt")
-    options = SimpleNamespace(pack=tmp_path / "last.pt", mix="old.npz", out=tmp_path / "new.npz")
+    machine = {"threads": None, "device": "cpu", "seed": 0}
+    options = SimpleNamespace(pack=tmp_path / "last.pt", mix="old.npz", out=tmp_path / "new.npz", **machine)
     with pytest.raises(SystemExit, match=r"old\.npz has another backbone: resnet101"):
         segmenter.pack_checkpoint(options)
     options.out = tmp_path / "new"
