@@ -69,10 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.segmentation", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="zip of NAME.jpg and NAME.png")
     parser.add_argument("--weights", type=Path, default=Path("weights/segmenter.npz"))
+    parser.add_argument("--backend", choices=["numpy", "torch"], default="torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--long-side", type=int, help="instead of the one in the weights")
     args = parser.parse_args()
-    segmenter = load_segmenter(args.weights, args.device)
+    segmenter = load_segmenter(args.weights, args.backend, args.device)
     segmenter.long_side = args.long_side or segmenter.long_side
     result = score(segmenter, labelled_pictures(args.data))
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))

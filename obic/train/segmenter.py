@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obic.bench.segmentation import score
+from obic.segment.builtin import DeepLabSegmenter
 from obic.segment.deeplab import BACKBONES, CLASSES, DeepLab
-from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter, pack
+from obic.segment.segmenter import TorchDeepLab, fold_norms, load_network, pack
 from obic.train import parallel
 from obic.train.checkpoint import read_whole, save_whole
 from obic.train.command import Budget, add_machine, count, plain_errors, positive, settle, share
@@ -78,7 +79,7 @@ def scaled(rgb: Tensor, side: int) -> Tensor:
 
 def held_out_scores(model: nn.Module, samples: list[Sample], long_side: int) -> dict[str, float]:
     """The figures of `obic.bench.segmentation.score` over whole pictures, in the precision of training."""
-    segmenter = DeepLabSegmenter(model.eval(), long_side)
+    segmenter = DeepLabSegmenter(TorchDeepLab(model.eval()), long_side)
     with mixed_precision(model.mean.device):
         return score(segmenter, ((sample.rgb, sample.mask) for sample in samples))
 
@@ -161,7 +162,7 @@ def start(args: argparse.Namespace, source: Iterator) -> Start:
 def packed(path: Path) -> DeepLab:
     """The network of a segmenter's weights file. Raises OSError, and ValueError if it is something else."""
     try:
-        return load_segmenter(path).network
+        return load_network(path)
     except (KeyError, RuntimeError, ValueError, BadZipFile):
         raise ValueError(f"{path} is not a segmenter's weights file") from None
 
@@ -231,10 +232,10 @@ def choose_operating_point(network: DeepLab, samples: list[Sample]) -> tuple[int
     """The long side and the threshold on the foreground logit with the best pooled foreground IoU, and that IoU."""
     best = (0, 0.0, -1.0)
     for long_side in LONG_SIDES:
-        segmenter = DeepLabSegmenter(network, long_side)
+        segmenter = DeepLabSegmenter(TorchDeepLab(network), long_side)
         both, either = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
         for sample in samples:
-            foreground = segmenter.logits(sample.rgb)[0].cpu().numpy()
+            foreground = segmenter.foreground(sample.rgb)
             counted, target = sample.mask != VOID, sample.mask > 0
             for i, threshold in enumerate(THRESHOLDS):
                 guess = foreground > threshold
