@@ -18,8 +18,8 @@ from torch import multiprocessing
 from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
 from obic.nn.hyperprior import log_scale_to_index
-from obic.nn.model import Shape
 from obic.nn.rate_distortion import code_layers
+from obic.shape import Shape
 from obic.train import codec, parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.codec import train

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from obic import codec
+from obic import codec, inference
 from obic.bench.coders import hyper_bytes, layer_hyper_bytes
 from obic.bench.commands import command, number, writable
 from obic.bench.measure import compare
@@ -27,11 +27,10 @@ from obic.bench.segmentation import labelled_pictures, score
 from obic.bench.tables import table
 from obic.constants import PART_PIXEL_MASK
 from obic.container import mux, open_container
-from obic.entropy.layer import encode_layer, hyper_cells
+from obic.entropy.layer import LayerCoder
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
-from obic.nn import inference
+from obic.segment.builtin import DeepLabSegmenter
 from obic.segment.deeplab import BACKBONES, DeepLab
-from obic.segment.segmenter import DeepLabSegmenter
 from obic.weights import CodecModel, segmenter_bytes
 
 QUALITIES = (25, 45, 65)  # equal for both layers
@@ -58,7 +57,6 @@ def feature_masking(picture: TestPicture, quality: int, model: CodecModel) -> tu
     return codec.decode_picture(container, model).rgb, figures
 
 
-@torch.inference_mode()
 def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
     """Each layer is a picture of its own, grey where the other is, with every cell it touches; both are decoded alone
     and joined by the pixel mask, which the decoder then needs."""
@@ -69,45 +67,36 @@ def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tupl
     for label in (0, 1):
         inside = labels == label
         cells = grid_labels(inside.astype(np.uint8), 2, coverage=0) == 1
-        features = inference.analyse(model.network, np.where(inside[..., None], picture.rgb, np.uint8(GREY)))
-        z, residual, streams[label] = _coded(features, cells, quality, model)
-        decoded = inference.decode_cells(model.network, z, residual, cells, quality)
-        joined[inside] = inference.synthesise(model.network, *decoded, *labels.shape)[inside]
+        features = inference.analyse_all(model.backend, [np.where(inside[..., None], picture.rgb, np.uint8(GREY))])
+        coder = LayerCoder(model.entropy, cells, quality)
+        z, residual = inference.encode_cells(model, features, coder)
+        streams[label] = coder.encode(z, residual)
+        decoded = inference.decode_cells(model, z, residual, coder)
+        joined[inside] = inference.synthesise_all(model.backend, *decoded, [labels.shape])[0][inside]
     grid = encode_label_map(owners, 2)
     size = _file_size(picture, quality, grid, streams, {PART_PIXEL_MASK: pixel_mask})
     return joined, {"bytes": size, "mask": len(grid) + len(pixel_mask)}
 
 
-@torch.inference_mode()
 def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
     """One hyper-latent for the whole picture, which both layers' residuals lean on: neither can be had without it."""
     labels = labels_of(picture)
     owners = grid_labels(labels, 2)
-    features = inference.analyse(model.network, picture.rgb)
+    features = inference.analyse_all(model.backend, [picture.rgb])
     everywhere = np.ones(owners.shape, bool)
-    z, _, _ = _coded(features, everywhere, quality, model)
+    z, _ = inference.encode_cells(model, features, LayerCoder(model.entropy, everywhere, quality))
     layers, streams = [], {}
     for label in (0, 1):
-        cells = owners == label
-        _, residual, stream = _coded(features, cells, quality, model, z)
-        streams[label] = bytes(round(len(stream) - hyper_bytes(z, cells, quality, model)))  # as long as without z
-        layers.append(inference.decode_cells(model.network, z, residual, cells, quality))
+        coder = LayerCoder(model.entropy, owners == label, quality)
+        own_z, residual = inference.encode_cells(model, features, coder, z=coder.settle(z))
+        stream = coder.encode(own_z, residual)
+        streams[label] = bytes(round(len(stream) - hyper_bytes(z, coder.cells, quality, model)))  # as if without z
+        layers.append(inference.decode_cells(model, own_z, residual, coder))
     features, conditions = (sum(parts) for parts in zip(*layers, strict=True))
-    rgb = inference.synthesise(model.network, features, conditions, *labels.shape)
+    (rgb,) = inference.synthesise_all(model.backend, features, conditions, [labels.shape])
     grid, z_bytes = encode_label_map(owners, 2), hyper_bytes(z, everywhere, quality, model)
     size = _file_size(picture, quality, grid, streams) + z_bytes
     return rgb, {"bytes": size, "mask": len(grid), "z": z_bytes, "residual": sum(map(len, streams.values()))}
-
-
-def _coded(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel, hyper: np.ndarray | None = None):
-    """The hyper-latent (the layer's own, or what is coded of the one given), residual and sub-stream of some cells."""
-    if hyper is not None:
-        hyper = model.hyper_prior.settled(hyper, hyper_cells(cells), quality)
-    entropy = model.scale_map, model.hyper_prior, model.tables
-    z, residual = inference.encode_cells(
-        model.network, features, cells, quality, model.hyper_prior, lambda z: model.scale_map.index(z, quality), z=hyper
-    )
-    return z, residual, encode_layer(z, residual, cells, quality, *entropy)
 
 
 def _file_size(picture: TestPicture, quality: int, mask: bytes, streams: dict, parts: dict | None = None) -> int:

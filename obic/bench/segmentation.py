@@ -66,7 +66,8 @@ def presence(segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.
     areas = np.array([(segment(rgb) > 0).mean() for rgb in pictures])
     if not areas.size:
         return {"empty_pictures": 0, "empty_area": math.nan, "empty_found_none": math.nan}
-    return {"empty_pictures": len(areas), "empty_area": float(areas.mean()), "empty_found_none": float((areas == 0).mean())}
+    found_none = float((areas == 0).mean())
+    return {"empty_pictures": len(areas), "empty_area": float(areas.mean()), "empty_found_none": found_none}
 
 
 def foreground_iou(confusion: np.ndarray) -> float:
@@ -80,10 +81,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.segmentation", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="zip of NAME.jpg and NAME.png")
     parser.add_argument("--weights", type=Path, default=Path("weights/segmenter.npz"))
+    parser.add_argument("--backend", choices=["numpy", "torch"], default="torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--long-side", type=int, help="instead of the one in the weights")
     args = parser.parse_args()
-    segmenter = load_segmenter(args.weights, args.device)
+    segmenter = load_segmenter(args.weights, args.backend, args.device)
     segmenter.long_side = args.long_side or segmenter.long_side
     result = score(segmenter, labelled_pictures(args.data))
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 
 STEM = 32
 MEAN, STD = 127 / 255, 128 / 255  # of a picture in 0..1, as it was trained
-# (kernel, stride, channels out, blocks, expansion): Lite0's, 1.1 times as wide and 1.2 times as deep. At an output stride
-# of 16 stage 6 does not halve, and what comes after its first block is dilated.
+# (kernel, stride, channels out, blocks, expansion): Lite0's, 1.1 times as wide and 1.2 times as deep. At an output
+# stride of 16 stage 6 does not halve, and what comes after its first block is dilated.
 STAGES = ((3, 1, 16, 1, 1), (3, 2, 24, 3, 6), (5, 2, 48, 3, 6), (3, 2, 88, 4, 6), (5, 1, 120, 4, 6), (5, 1, 208, 5, 6),
           (3, 1, 352, 1, 6))  # fmt: skip
 
 
 class Conv2d(nn.Conv2d):
-    """Pads so that the output has ceil(size / stride) places, at stride 2 more at the end than at the start: TensorFlow's
-    "same"."""
+    """Pads so that the output has ceil(size / stride) places, at stride 2 more at the end than at the start: what
+    TensorFlow calls "same"."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1):
         padding = dilation * (kernel // 2) if stride == 1 else 0

@@ -10,7 +10,8 @@ import torch
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_ORDER, MAX_QUALITY
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
-from obic.nn.model import CodecNetwork, Shape, quality_to_level
+from obic.nn.model import CodecNetwork
+from obic.shape import Shape, quality_to_level
 from obic.train import parallel
 from obic.train.manifest import default_entry
 from obic.train.optim import Average

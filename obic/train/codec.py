@@ -19,8 +19,9 @@ from torch import Tensor
 
 from obic.constants import CELL
 from obic.nn.blocks import Block
-from obic.nn.model import CodecNetwork, Shape
+from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import COLOUR_WEIGHT, code_layers, distortion, distortion_weight
+from obic.shape import Shape
 from obic.train import parallel
 from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
 from obic.train.command import Budget, add_machine, cells, count, output, plain_errors, positive, settle, share

@@ -42,8 +42,8 @@ def hold(network: DeepLab, late: bool) -> None:
 
 
 def dilate_by_phases(network: DeepLab) -> None:
-    """Runs the dilated blocks of an EfficientNet-Lite on the four maps that every second row and column make, without
-    dilation: the same where the maps' sides are even, and without the slow gradient that it has on CPUs (of 5x5
+    """Runs the dilated blocks of an EfficientNet-Lite on the four maps that every second row and column make, not
+    dilated: the same where the maps' sides are even, and without the slow gradient that it has on CPUs (of 5x5
     depthwise kernels 62 ms instead of 2). For training only."""
     blocks = network.layer4[1:]
     for module in blocks.modules():

