@@ -102,7 +102,7 @@ def test_entropy_coding_needs_no_torch():
     assert not modules_after("import obic.masks, obic.entropy") & {"torch", "torchvision", "PIL"}
 
 
-@pytest.mark.parametrize("name", ["codec", "segmenter", "teacher", "vivid"])
+@pytest.mark.parametrize("name", ["codec", "segmenter", "vivid"])
 def test_training_needs_no_more_than_a_plain_pytorch_has(name):
     missing = ("constriction", "msgpack", "click", "pillow_heif", "pillow_jxl", "bjontegaard", "matplotlib")
     blocked = f"for name in {missing}: sys.modules[name] = None"

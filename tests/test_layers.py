@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obic.errors import UsageError
-from obic.layers import MAX_INSTANCES, connected_cells, split_layers
+from obic.connected import connected_cells
+from obic.layers import MAX_INSTANCES, split_layers
 from obic.masks import grid_labels
 
 NAMES = ("background", "bird", "cat", "dog")

@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from obic.bench.segmentation import score
+from obic.bench.segmentation import presence, score
 from obic.segment.deeplab import DeepLab
-from obic.segment.segmenter import fold_norms, load_segmenter, norms
+from obic.segment import load_segmenter
+from obic.segment.segmenter import fold_norms, norms
 from obic.train import segment_crops, segmenter
 from obic.train.data import UNKNOWN, VOID, Sample
 from obic.train.segment_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
@@ -119,14 +120,15 @@ def test_void_counts_nowhere_and_unknown_objects_only_as_foreground():
 def test_held_out_pictures_are_voc_only_and_do_not_depend_on_order():
     samples = [sample(f"v{i}") for i in range(10)] + [sample(f"x{i}", "sbd") for i in range(5)]
     training, held_out = split(samples, 4)
-    assert len(held_out) == 4 and {s.source for s in held_out} == {"voc"} and len(training) == 11
-    assert {s.name for s in split(samples[::-1], 4)[1]} == {s.name for s in held_out}
+    objects = held_out.objects
+    assert len(objects) == 4 and {s.source for s in objects} == {"voc"} and len(training) == 11
+    assert {s.name for s in split(samples[::-1], 4)[1].objects} == {s.name for s in objects}
 
 
 def test_without_voc_pictures_others_with_masks_by_hand_are_held_out_half_at_most():
     guessed = [replace(sample(f"g{i}", "mine"), mask_kind="pseudo") for i in range(9)]
     training, held_out = split([*guessed, *(sample(f"x{i}", "mine") for i in range(6))], 150)
-    assert len(held_out) == 3 and {s.mask_kind for s in held_out} == {"exact"} and len(training) == 12
+    assert len(held_out.objects) == 3 and {s.mask_kind for s in held_out.objects} == {"exact"} and len(training) == 12
     for too_few in ([sample("x", "sbd")], guessed):
         with pytest.raises(ValueError, match="hold out"):
             split(too_few, 4)
@@ -142,7 +144,7 @@ def test_score_by_hand():
 
 def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there():
     torch.manual_seed(0)
-    network = DeepLab().train()
+    network = DeepLab("resnet34").train()
     for _ in range(2):  # norms with statistics of their own
         network(torch.rand(2, 3, 64, 64))
     folded = fold_norms(network)
@@ -163,7 +165,7 @@ def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there(
 
 def test_a_mixture_lies_between_two_networks():
     torch.manual_seed(0)
-    old, new = (fold_norms(DeepLab()) for _ in range(2))
+    old, new = (fold_norms(DeepLab("resnet34")) for _ in range(2))
     for share, same in ((0.0, old), (1.0, new)):
         mixed = mixture(old, new, share)
         assert all(torch.allclose(mixed[name], value) for name, value in same.state_dict().items())
@@ -172,9 +174,9 @@ def test_a_mixture_lies_between_two_networks():
 
 
 def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
-    network = DeepLab()
-    other = SimpleNamespace(network=SimpleNamespace(backbone="resnet101"))
-    monkeypatch.setattr(segmenter, "load_segmenter", lambda path: other)
+    network = DeepLab("resnet34")
+    other = SimpleNamespace(backbone="resnet101")
+    monkeypatch.setattr(segmenter, "load_network", lambda path: other)
     state = {"backbone": "resnet34", "model": {}, "average": network.state_dict(), "progress": 1.0}
     torch.save(state, tmp_path / "last.pt")
     machine = {"threads": None, "device": "cpu", "seed": 0}
@@ -221,5 +223,5 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
     done = run(*small, "--init", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab().state_dict())
+    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab("resnet34").state_dict())
     assert load_segmenter(tmp_path / "packed.npz")(sample().rgb).shape == (60, 100)

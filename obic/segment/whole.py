@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from obic.layers import connected_cells
+from obic.connected import connected_cells
 
 # Shares of the picture.
 LEAST = 0.005  # what is seen of all objects together: less is none
