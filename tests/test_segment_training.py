@@ -1,6 +1,7 @@
 """The segmenter's training: crops, losses, the held-out split, and the benchmark's figures."""
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -13,13 +14,13 @@ import torch
 from PIL import Image
 
 from obic.bench.segmentation import presence, score
-from obic.segment.deeplab import DeepLab
 from obic.segment import load_segmenter
+from obic.segment.deeplab import DeepLab
 from obic.segment.segmenter import fold_norms, norms
-from obic.train import segment_crops, segmenter
+from obic.train import no_object, segment_crops, segmenter
 from obic.train.data import UNKNOWN, VOID, Sample
 from obic.train.segment_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
-from obic.train.segmenter import loss_terms, mixture, split
+from obic.train.segmenter import Point, loss_terms, mixture, split
 from obic.train.unfold import USUAL_WEIGHT, unfold_norms
 from obic.weights import load_codec, segmenter_bytes
 
@@ -140,6 +141,47 @@ def test_score_by_hand():
     result = score(lambda rgb: guess, [(np.zeros((1, 5, 3), np.uint8), truth)])
     assert result["fg_iou"] == result["fg_iou_picture"] == pytest.approx(2 / 3)
     assert result["miou"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+
+
+def test_presence_by_hand():
+    guesses = iter([np.zeros((4, 5), np.uint8), np.uint8([[7, 0], [0, 0]])])
+    result = presence(lambda rgb: next(guesses), [np.zeros((4, 5, 3), np.uint8)] * 2)
+    assert result == {"empty_pictures": 2, "empty_area": 0.125, "empty_found_none": 0.5}
+    assert math.isnan(presence(None, [])["empty_area"])
+
+
+def test_seeing_less_costs_less_where_there_is_no_object():
+    nothing = torch.zeros(1, 8, 8, dtype=torch.int64)
+    some = nothing.clone()
+    some[:, 2:4, 2:4] = 7
+    more = torch.where(torch.arange(8) < 4, 7, nothing)
+    overlaps = [loss_terms(logits_for(seen), nothing, torch.ones(1))[1] for seen in (nothing, some, more)]
+    assert overlaps[0] < 0.01 and overlaps[0] < overlaps[1] < overlaps[2]
+
+
+def test_only_those_who_looked_say_that_there_is_no_object():
+    known, held = sorted(no_object.names("training"))[0], sorted(no_object.names("held-out"))[0]
+    empty = replace(sample(), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
+    samples = [sample("voc"), sample("more"), *(replace(empty, name=name) for name in (known, held, "guessed")),
+               replace(empty, name="looked at", mask_kind="exact"), replace(sample("seen"), mask_kind="pseudo")]
+    kept = no_object.settled([*samples, replace(sample(known), mask_kind="pseudo")])
+    assert [s.name for s in kept] == ["voc", "more", known, held, "looked at", "seen", known]
+    assert all(no_object.is_empty(s) and s.mask_kind == "exact" for s in kept if s.source == no_object.SOURCE)
+    training, held_out = split(kept, 1)
+    assert [s.name for s in held_out.empty] == [held] and held not in {s.name for s in training}
+    assert not no_object.names("training") & no_object.names("held-out")
+
+
+def test_an_operating_point_has_to_know_pictures_without_an_object(monkeypatch):
+    def points(network, held_out, long_side):
+        bad = Point(long_side, -1.0, 0.9, 0.0, 0.2, 0.3)
+        return [bad, *(bad._replace(threshold=i, fg_iou=0.8 - i / 10, empty_area=0.0, empty_found_none=1.0, lost=0.01)
+                       for i in range(2))]
+
+    monkeypatch.setattr(segmenter, "points", points)
+    assert segmenter.choose_operating_point(None, None, (256, 320))[1:3] == (0, 0.8)
+    nan = math.nan  # of no pictures
+    assert Point(256, 0.0, 0.9, 0.02, nan, nan).fits() and not Point(256, 0.0, 0.9, 0.03, nan, nan).fits()
 
 
 def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there():
