@@ -1,4 +1,4 @@
-"""Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/codec.pt --data train-0.zip`.
+"""Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/decayed.pt --data train-0.zip`.
 
 The map to table indices becomes integer, the prior of z and the tables are fitted to what is really coded, the rest
 becomes float16. A folder of weights in place of the checkpoint is fitted anew and keeps its looks. With `--look vivid`
