@@ -17,7 +17,7 @@ from obic.segment.segmenter import TorchDeepLab, fold_norms, load_network, pack,
 def network():
     """A network with batch norms that do something: fresh ones are nearly the identity."""
     torch.manual_seed(0)
-    network = DeepLab().eval()
+    network = DeepLab("resnet34").eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -29,7 +29,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def folded(network):
-    copy = DeepLab()
+    copy = DeepLab("resnet34")
     copy.load_state_dict(network.state_dict())
     return fold_norms(copy)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -56,6 +57,17 @@ def score(
         "miou": float((right[union > 0] / union[union > 0]).mean()),
         "seconds": seconds / len(each),
     }
+
+
+def presence(segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.ndarray]) -> dict[str, float]:
+    """False alarms in pictures without an object, uint8 [H, W, 3]: `empty_pictures`; `empty_area`, the mean share of a
+    picture that is taken for an object; `empty_found_none`, the share of pictures where nothing is. Not a number
+    without pictures."""
+    areas = np.array([(segment(rgb) > 0).mean() for rgb in pictures])
+    if not areas.size:
+        return {"empty_pictures": 0, "empty_area": math.nan, "empty_found_none": math.nan}
+    found_none = float((areas == 0).mean())
+    return {"empty_pictures": len(areas), "empty_area": float(areas.mean()), "empty_found_none": found_none}
 
 
 def foreground_iou(confusion: np.ndarray) -> float:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obic.segment.whole import whole
+
 STRIDE = 8  # of the network's logits
 CELL = 16  # its coarsest stride: the network sees whole cells, or its coarse map would be stretched over the picture
 
@@ -22,7 +24,7 @@ class DeepLabSegmenter:
 
     long_side: pixels the picture's long side is scaled to, up or down (sides are rounded to multiples of 16, so the
     proportions change a little). The network sees the picture and its mirror image, and the mean of both counts.
-    threshold: a pixel is an object where the foreground logit is above it.
+    threshold: a pixel is an object where the foreground logit is above it, once `whole` has seen to that.
     """
 
     def __init__(self, network: Network, long_side: int, threshold: float = 0.0):
@@ -35,8 +37,8 @@ class DeepLabSegmenter:
 
         Where an object is, is decided pixel by pixel; of which class it is, at the size that the network saw.
         """
-        logits, (height, width) = self._logits(rgb), rgb.shape[:2]
-        is_object = _resized(logits[..., 0], height, width) > self.threshold
+        logits, (height, width) = self.logits(rgb), rgb.shape[:2]
+        is_object = foreground(logits, self.threshold, height, width)
         seen = [min(STRIDE * count, side) for count, side in zip(logits.shape[:2], (height, width), strict=True)]
         classes, best = np.zeros(seen, np.uint8), np.full(seen, -np.inf, np.float32)
         for number, plane in enumerate(np.moveaxis(logits[..., 1:], 2, 0), 1):
@@ -46,12 +48,9 @@ class DeepLabSegmenter:
         classes = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
         return np.where(is_object, np.asarray(classes), np.uint8(0))
 
-    def foreground(self, rgb: np.ndarray) -> np.ndarray:
-        """rgb: uint8 [H, W, 3] -> the logit of "an object is here", float32 [H, W]."""
-        return _resized(self._logits(rgb)[..., 0], *rgb.shape[:2])
-
-    def _logits(self, rgb: np.ndarray) -> np.ndarray:
-        """The network's logits, float32 [h, w, 21], the mean of the picture's and its mirror image's."""
+    def logits(self, rgb: np.ndarray) -> np.ndarray:
+        """rgb: uint8 [H, W, 3] -> the network's logits, float32 [h, w, 21]: the mean of the picture's and its mirror
+        image's."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise TypeError(f"a picture is uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         scale = self.long_side / max(rgb.shape)
@@ -60,6 +59,11 @@ class DeepLabSegmenter:
         picture = np.asarray(small, np.float32) / 255
         direct, mirrored = self.network(np.stack([picture, picture[:, ::-1]]))
         return (direct + mirrored[:, ::-1]) / 2
+
+
+def foreground(logits: np.ndarray, threshold: float, height: int, width: int) -> np.ndarray:
+    """Where an object is, bool [height, width]. logits: float32 [h, w, 21]."""
+    return _resized(whole(logits[..., 0], threshold), height, width) > threshold
 
 
 def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -42,19 +42,21 @@ def load_samples(paths: Iterable[str | Path], long_side: int | None = None, limi
     return list(read_samples(paths, long_side, limit))
 
 
-def shared_samples(paths: Iterable[str | Path], limit: int | None = None) -> list[Sample]:
+def shared_samples(
+    paths: Iterable[str | Path], long_side: int | None = None, limit: int | None = None
+) -> list[Sample]:
     """The same for all processes of a machine, held once: the first decodes them into a file that all map.
 
     The file has no name any more once they have, so it goes with the last of them. It lies in TMPDIR and takes as much
     room as the pictures do in memory, which may push it out where it runs short.
     """
     if parallel.count() == 1:
-        return load_samples(paths, limit=limit)
+        return load_samples(paths, long_side, limit)
     places = None
     if parallel.rank() == 0:
         with tempfile.NamedTemporaryFile(prefix="obic-pictures-", delete=False) as file:
             try:
-                places = file.name, [_written(sample, file) for sample in read_samples(paths, limit=limit)]
+                places = file.name, [_written(sample, file) for sample in read_samples(paths, long_side, limit)]
             except BaseException:
                 Path(file.name).unlink()
                 raise
