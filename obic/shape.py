@@ -34,9 +34,9 @@ class Shape:
     """Widths and depths. `fine` is the grid of 1/8, `coarse` the grid of 1/16 (the cells)."""
 
     fine: int = 192
-    fine_blocks: int = 3
-    coarse: int = 256
-    coarse_blocks: int = 5
+    fine_blocks: int = 5
+    coarse: int = 320
+    coarse_blocks: int = 4
     latent: int = 128
     hyper: int = 64
     hyper_width: int = 128

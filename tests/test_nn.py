@@ -20,12 +20,12 @@ from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
 from obic.shape import Shape
 from obic.train.checkpoint import new_network
-from obic.train.codec import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
 from obic.train.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_tables
 from obic.train.fit_hyper_prior import fitted_hyper_prior
+from obic.train.loss import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
 from obic.train.optim import Clipping, Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
 from obic.train.vivid import mostly_low_quality
@@ -210,7 +210,7 @@ def test_rows_of_labels():
 def test_early_training_sees_whole_pictures_at_middle_qualities():
     labels = torch.zeros(40, 4, 4)
     labels[:, :2] = 1
-    layers, rows = draw_layers(labels, WHOLE_UNTIL - 0.01, random.Random(0))
+    layers, rows = draw_layers(labels, WHOLE_UNTIL - 1, random.Random(0))
     assert rows.numbers.tolist() == [0] * 40 and layers[:, 0].all() and not layers[:, 1].any()
     assert MIDDLE[0] <= rows.quality.min() and rows.quality.max() <= MIDDLE[1]
     layers, rows = draw_layers(labels, WHOLE_UNTIL, random.Random(0))
@@ -282,15 +282,15 @@ def test_a_few_steps_of_training_lower_the_loss(network):
     def mean_loss():  # of the same crops at the same qualities with the same noise
         torch.manual_seed(0)
         generator = random.Random(0)
-        return np.mean([training_loss(network, *each, 0.0, generator)[0].item() for each in some])
+        return np.mean([training_loss(network, *each, 0, generator)[0].item() for each in some])
 
     before = mean_loss()
     for _ in range(60):
-        loss, *_ = training_loss(network, *batches.draw(), 0.0, batches.random)
+        loss, *_ = training_loss(network, *batches.draw(), 0, batches.random)
         loss.backward()
         optimisers.step(0.0)
     assert mean_loss() < 0.5 * before
-    loss, *_ = training_loss(network, *batches.draw(), 0.5, random.Random(0))
+    loss, *_ = training_loss(network, *batches.draw(), WHOLE_UNTIL, random.Random(0))
     loss.backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert missing == []

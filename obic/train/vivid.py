@@ -151,7 +151,7 @@ def train(
             average.update(synthesis)
             curves.add(loss.item(), *figures)
             if now - reported > 1 or budget.over:
-                curves.report(now, optimisers.steps, progress, minutes * (1 - progress))
+                curves.report(now, optimisers.steps, minutes * (1 - progress))
                 reported = now
             if now - saved > 5 or budget.over:
                 save(average.state, {"steps": optimisers.steps, "minutes": now})

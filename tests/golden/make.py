@@ -20,10 +20,11 @@ from obic import codec
 from obic.bench.exactness import symbols_hash
 from obic.container import open_container
 from obic.shape import Shape
-from obic.train.checkpoint import new_network
-from obic.train.codec import train
+from obic.train.checkpoint import Places, new_network
+from obic.train.course import Course, Log, train
 from obic.train.crops import Batches
 from obic.train.data import load_samples
+from obic.train.loss import MSE_UNTIL
 from obic.train.manifest import write_codec
 from obic.train.pack import pack
 from obic.weights import CodecModel
@@ -51,7 +52,8 @@ def tiny_model(folder: Path, older: Path | None) -> CodecModel:
         checkpoint = older or Path(scratch) / "tiny.pt"
         if not older:
             batches = Batches(samples, 256, 2, "cpu", 1)
-            train(new_network(TINY), batches, 2.0, checkpoint, muon_lr=0.005, adam_lr=0.002)
+            log = Log(crops=MSE_UNTIL, decay_from=MSE_UNTIL, decay_crops=4_000, muon_lr=0.005, adam_lr=0.002)
+            train(Course(new_network(TINY), batches, log), Places(checkpoint), minutes=10)
         data, model, sizes = pack(checkpoint, samples, 40, seed=2)
     name = f"{model.fingerprint:08x}"
     write_codec(folder, data, {
