@@ -2,14 +2,22 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from obic.backends import has_torch
 from obic.cli.main import main
 from obic.container import mux
+
+BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
+TORCH = re.compile(r"^(from|import) (torch|obic\.(nn|train|bench\.(?!exactness)|metrics|ray))", re.MULTILINE)
+
+if not has_torch():  # the rest of the tests is for those who have it
+    collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py") if TORCH.search(path.read_text())]
 
 
 class Result(NamedTuple):
@@ -62,7 +70,7 @@ def _tiny(encoder: bool, backend: str):
     return weights.codec_from_bytes(data, shape, encoder=encoder, backend=backend)
 
 
-@pytest.fixture(scope="session", params=["numpy", "torch"])
+@pytest.fixture(scope="session", params=BACKENDS)
 def tiny_encoder(request):
     """A tiny frozen codec, both ways, on either backend. Shared: leave it as it is."""
     return _tiny(encoder=True, backend=request.param)

@@ -98,6 +98,24 @@ def test_light_parts_load_nothing_heavy(code):
     assert not modules_after(code) & HEAVY
 
 
+@pytest.mark.parametrize("command", ["decode", "extract", "encode", "mask", "report"])
+def test_numpy_alone_codes_and_decodes(tmp_path, command):
+    """A small picture through each command loads no PyTorch, and takes little memory."""
+    golden = PACKAGE.parent / "tests" / "golden" / "v3"
+    source, more = golden / "two-layers.obic", {"extract": ["--layer", "1"]}.get(command, [])
+    if command in ("encode", "mask"):
+        source, more = golden / "two-layers.png", ["--mask", "none"] if command == "encode" else []
+    weights = PACKAGE.parent / "weights" if command == "mask" else golden
+    line = [command, str(source), "-o", str(tmp_path / ("out.obic" if command == "encode" else "out.png")), *more]
+    script = (
+        f"import os\nos.environ.update(OBIC_WEIGHTS={str(weights)!r}, OBIC_BACKEND='auto')\n"
+        f"from obic.cli.main import main\nassert main({line!r}) == 0\n"
+        "resource = __import__('resource') if sys.platform == 'linux' else None\n"
+        "assert not resource or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 250_000"
+    )
+    assert "torch" not in modules_after(script)
+
+
 def test_entropy_coding_needs_no_torch():
     assert not modules_after("import obic.masks, obic.entropy") & {"torch", "torchvision", "PIL"}
 

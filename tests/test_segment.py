@@ -10,8 +10,8 @@ from obic.segment import CLASS_NAMES
 from obic.segment.builtin import DeepLabSegmenter, load_segmenter
 from obic.segment.deeplab import CLASSES, DeepLab
 from obic.segment.numpy_deeplab import NumpyDeepLab
-from obic.segment.shapes import LITE
 from obic.segment.segmenter import TorchDeepLab, fold_norms, load_network, pack, unpack
+from obic.segment.shapes import LITE
 
 
 @pytest.fixture(scope="module")

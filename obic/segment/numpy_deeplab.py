@@ -43,7 +43,7 @@ class NumpyDeepLab:
 
 
 class Convolution:
-    """[h, w, inputs] -> [h / stride, w / stride, outputs], dense or depthwise, then a ReLU; zeros beyond the border."""
+    """[h, w, inputs] -> [h / stride, w / stride, outputs], dense or depthwise, with a ReLU; zeros beyond the border."""
 
     def __init__(self, arrays: Arrays, name: str):
         weight, scale = arrays[f"{name}.weight"], arrays[f"{name}.scale"]  # int8 [outputs, inputs, k, k], [outputs]
@@ -62,8 +62,8 @@ class Convolution:
         shortcut: np.ndarray | None = None,
         before: int | None = None,
     ) -> np.ndarray:
-        """limit: of the ReLU; None: there is none. shortcut: added before it. before: zeros above and to the left; None:
-        as many as lie on both sides at stride 1."""
+        """limit: of the ReLU; None: there is none. shortcut: added before it. before: zeros above and to the left;
+        None: as many as on the other sides, at stride 1."""
         if self._size == 1:
             x = np.ascontiguousarray(x[::stride, ::stride])
             y = (x.reshape(-1, x.shape[2]) @ self._kernel).reshape(*x.shape[:2], -1)

@@ -6,7 +6,6 @@ older set that is named, with an entropy model fitted anew.
 """
 
 import hashlib
-import io
 import json
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from decoded import decoded_png
 from PIL import Image
 
 from obic import codec
@@ -35,14 +35,6 @@ TINY = Shape(
     fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32,
     context_blocks=1, levels=4, damped=False, scale_hidden=16,
 )  # fmt: skip
-
-
-def decoded_png(data: bytes, model: CodecModel) -> bytes:
-    decoded = codec.decode_picture(open_container(data), model)
-    planes = decoded.rgb if decoded.alpha is None else np.dstack([decoded.rgb, decoded.alpha])
-    buffer = io.BytesIO()
-    Image.fromarray(planes).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def tiny_model(folder: Path, older: Path | None) -> CodecModel:
