@@ -144,7 +144,7 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 @torch.inference_mode()
 def backbones(data: Path, segmenters: Mapping[str, DeepLabSegmenter], side: int) -> Iterator[list[str]]:
-    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of those in `segmenters`."""
+    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of `segmenters` on them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     for name in BACKBONES:
@@ -247,7 +247,8 @@ def main() -> None:
         ]
         replace_section(args.out, name, "\n\n".join(tables))
     side = segmenter.long_side
-    headings = ["backbone", "M parameters", f"GFLOPs at {side}x{side}", "at 512x512", "seconds", "foreground IoU", "mIoU"]
+    headings = ["backbone", "M parameters", f"GFLOPs at {side}x{side}", "at 512x512", "seconds", "foreground IoU",
+                "mIoU"]
     segmenters = {backbone_of(path): load_segmenter(path, "torch") for path in args.segmenters}
     segmenters[backbone_of(segmenter_bytes())] = segmenter
     replace_section(args.out, "backbone", table(headings, list(backbones(args.data, segmenters, side))))
