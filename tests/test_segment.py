@@ -10,6 +10,7 @@ from obic.segment import CLASS_NAMES
 from obic.segment.builtin import DeepLabSegmenter, load_segmenter
 from obic.segment.deeplab import CLASSES, DeepLab
 from obic.segment.numpy_deeplab import NumpyDeepLab
+from obic.segment.shapes import LITE
 from obic.segment.segmenter import TorchDeepLab, fold_norms, load_network, pack, unpack
 
 
@@ -136,20 +137,23 @@ def test_other_arrays_are_refused(folded, picture):
         DeepLabSegmenter(TorchDeepLab(folded), 64)(picture)
 
 
-@pytest.mark.parametrize("height, width", [(64, 96), (48, 32)])
-def test_numpy_computes_what_torch_does(folded, height, width):
-    """From the same packed weights, within what float32 rounds (bfloat16, where PyTorch takes it, rounds more)."""
-    arrays = pack(folded, "resnet34", 96, 0.0)
-    pictures = np.random.default_rng(0).random((2, height, width, 3), np.float32)
-    network = unpack(arrays)
-    with torch.no_grad():
-        expected = network(torch.from_numpy(pictures).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(NumpyDeepLab(arrays)(pictures), expected, atol=2e-4 * np.abs(expected).max())
+@pytest.mark.parametrize("backbone", [LITE, "resnet34"])
+def test_numpy_computes_what_torch_does(backbone):
+    """From the same packed weights, within what float32 rounds."""
+    torch.manual_seed(0)
+    arrays = pack(fold_norms(DeepLab(backbone)), backbone, 96, 0.0)
+    network, numpy_network = unpack(arrays), NumpyDeepLab(arrays)
+    for size in ((64, 96), (48, 32)):
+        pictures = np.random.default_rng(0).random((2, *size, 3), np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(pictures).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+        np.testing.assert_allclose(numpy_network(pictures), expected, atol=2e-4 * np.abs(expected).max())
 
 
 def test_classes_of_a_large_picture_are_those_of_a_small_one(folded):
     """Decided at the size that the network saw, and spread: nothing else is where nothing else was."""
     segmenter = DeepLabSegmenter(TorchDeepLab(folded), 64, threshold=-1e9)
-    small = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    y, x = np.mgrid[:48, :64]
+    small = np.dstack([4 * x, 5 * y, 2 * (x + y)]).astype(np.uint8)
     labels, large = segmenter(small), segmenter(small.repeat(4, 0).repeat(4, 1))
-    assert large.shape == (192, 256) and (large[2::4, 2::4] == labels).mean() > 0.95
+    assert large.shape == (192, 256) and (large[2::4, 2::4] == labels).mean() > 0.9

@@ -9,11 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obic.segment import efficientnet, resnet
+from obic.segment.shapes import BACKBONES, CLASSES, LITE, PARTS, RATES, statistics
 
-LITE = "efficientnet-lite2"
-BACKBONES = (LITE, *resnet.DEPTHS)
-CLASSES = 20  # PASCAL VOC without the background
-_RATES = (3, 6, 9)  # halves of the paper's: our feature maps are 20 cells wide, theirs 32 to 64
 _PYRAMID, _SKIP, _REFINED = 192, 48, 128
 
 
@@ -35,7 +32,7 @@ class Pyramid(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         near = [ConvNorm(inputs, outputs)]
-        self.branches = nn.ModuleList(near + [ConvNorm(inputs, outputs, 3, rate) for rate in _RATES])
+        self.branches = nn.ModuleList(near + [ConvNorm(inputs, outputs, 3, rate) for rate in RATES])
         self.whole = ConvNorm(inputs, outputs)
         self.project = ConvNorm((len(self.branches) + 1) * outputs, outputs)
 
@@ -59,23 +56,21 @@ class DeepLab(nn.Module):
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}")
         self.backbone = backbone
         if backbone == LITE:
-            self.stem = nn.Sequential(*efficientnet.stem(), *efficientnet.stages(1, 2))
-            self.layer2, self.layer3 = efficientnet.stages(3), efficientnet.stages(4, 5)
-            self.layer4 = efficientnet.stages(6, 7)
+            first, *rest = (efficientnet.stages(*numbers) for numbers in PARTS.values())
+            self.stem = nn.Sequential(*efficientnet.stem(), *first)
+            self.layer2, self.layer3, self.layer4 = rest
             fine, coarse = efficientnet.channels(3), efficientnet.channels(7)
-            mean, std = [efficientnet.MEAN] * 3, [efficientnet.STD] * 3
         else:
             self.stem = nn.Sequential(*resnet.stem(), resnet.stage(backbone, 1, stride=1))
             self.layer2, self.layer3 = resnet.stage(backbone, 2, stride=2), resnet.stage(backbone, 3, stride=2)
             self.layer4 = resnet.stage(backbone, 4, stride=1, dilation=2)
             fine, coarse = resnet.channels(backbone, 2), resnet.channels(backbone, 4)
-            mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
         self.pyramid = Pyramid(coarse, _PYRAMID)
         self.skip = ConvNorm(fine, _SKIP)
         self.refine = ConvNorm(_PYRAMID + _SKIP, _REFINED, 3)
         self.classify = nn.Conv2d(_REFINED, 1 + CLASSES, 1)
         # On the CPU even while the rest is built on the meta device: no file of weights replaces these two.
-        mean, std = torch.tensor([mean, std], device="cpu")[..., None, None]
+        mean, std = torch.tensor(statistics(backbone), device="cpu")[..., None, None]
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 

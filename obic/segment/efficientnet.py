@@ -7,12 +7,9 @@ keep those statistics. A test holds it equal to the package that the weights com
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STEM = 32
-MEAN, STD = 127 / 255, 128 / 255  # of a picture in 0..1, as it was trained
-# (kernel, stride, channels out, blocks, expansion): Lite0's, 1.1 times as wide and 1.2 times as deep. At an output
-# stride of 16 stage 6 does not halve, and what comes after its first block is dilated.
-STAGES = ((3, 1, 16, 1, 1), (3, 2, 24, 3, 6), (5, 2, 48, 3, 6), (3, 2, 88, 4, 6), (5, 1, 120, 4, 6), (5, 1, 208, 5, 6),
-          (3, 1, 352, 1, 6))  # fmt: skip
+from obic.segment.shapes import STAGES, lite_blocks
+
+STEM = 32  # channels
 
 
 class Conv2d(nn.Conv2d):
@@ -56,13 +53,10 @@ def stem() -> list[nn.Module]:
 
 def stages(*numbers: int) -> nn.Sequential:
     """Stages 1..7, some that follow each other: to 1/2, 1/4, 1/8, 1/16, 1/16, 1/16 and 1/16 of the picture's size."""
-    blocks = []
-    for number in numbers:
-        kernel, stride, outputs, count, expansion = STAGES[number - 1]
-        for i in range(count):
-            inputs = channels(number - 1) if i == 0 else outputs
-            dilation = 2 if number > 6 or (number == 6 and i > 0) else 1
-            blocks.append(InvertedResidual(inputs, outputs, kernel, stride if i == 0 else 1, expansion, dilation))
+    blocks, inputs = [], channels(numbers[0] - 1)
+    for kernel, stride, dilation, outputs, expansion in lite_blocks(*numbers):
+        blocks.append(InvertedResidual(inputs, outputs, kernel, stride, expansion, dilation))
+        inputs = outputs
     return nn.Sequential(*blocks)
 
 
