@@ -1,4 +1,4 @@
-"""The connected parts of a map of labels."""
+"""Room 2. The connected parts of a map of labels."""
 
 from collections.abc import Iterator
 

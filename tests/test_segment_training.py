@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from obic.bench.segmentation import presence, score
+from obic.bench.pictures import PictureError
+from obic.bench.segmentation import empty_pictures, presence, score
 from obic.segment import load_segmenter
-from obic.segment.deeplab import DeepLab
+from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.segmenter import fold_norms, norms
 from obic.train import no_object, segment_crops, segmenter
 from obic.train.data import UNKNOWN, VOID, Sample
@@ -141,6 +143,25 @@ def test_score_by_hand():
     result = score(lambda rgb: guess, [(np.zeros((1, 5, 3), np.uint8), truth)])
     assert result["fg_iou"] == result["fg_iou_picture"] == pytest.approx(2 / 3)
     assert result["miou"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert result["lost"] == 0
+
+
+def test_pictures_whose_object_is_lost():
+    truths, guesses = np.uint8([[[0, 3]], [[0, 3]], [[0, VOID]]]), iter(np.uint8([[[3, 0]], [[0, 0]], [[0, 0]]]))
+    pictures = ((np.zeros((1, 2, 3), np.uint8), truth) for truth in truths)
+    assert score(lambda rgb: next(guesses), pictures)["lost"] == 0.5
+
+
+def test_held_out_pictures_without_an_object_are_read_by_name(tmp_path):
+    names = [sorted(no_object.names(use))[0] for use in ("held-out", "training")]
+    with zipfile.ZipFile(tmp_path / "train-0.zip", "w") as archive:
+        for name, side in zip(names, (7, 9), strict=True):
+            with archive.open(f"{name}.webp", "w") as file:
+                Image.new("RGB", (side, 5)).save(file, "WEBP")
+    assert [rgb.shape for rgb in empty_pictures([tmp_path / "train-0.zip"])] == [(5, 7, 3)]
+    (tmp_path / "no.zip").touch()
+    with pytest.raises(PictureError, match=r"no\.zip: no zip file"):
+        next(empty_pictures([tmp_path / "no.zip"]))
 
 
 def test_presence_by_hand():
@@ -232,7 +253,8 @@ def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch):
+@pytest.mark.parametrize("backbone", [LITE, "resnet34"])
+def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch, backbone):
     folder = tmp_path / "mine"
     folder.mkdir()
     for name, label in zip("abcd", (12, 30, 254, 255), strict=True):
@@ -245,25 +267,29 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
         command = [sys.executable, *torchrun, "-m", "obic.train.segmenter", *map(str, (folder, *arguments))]
         return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
-    small = ("--out", tmp_path / "run", "--held-out", "2", "--minutes", "0.05", "--batch-scale", "0.05", "--threads", 1)
+    small = ("--out", tmp_path / "run", "--held-out", "2", "--minutes", "0.05", "--batch-scale", "0.05", "--threads", 1,
+             "--backbone", backbone)
+    pack = ("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--long-sides", "64", "96")
     done = run(*small, processes=2)
     assert done.returncode == 0 and done.stdout == "", done.stderr
+    for figures in ("losses", "held-out"):
+        assert (tmp_path / "run" / f"{figures}.csv").read_text().startswith("minutes,progress,step,crops,side,")
     assert done.stderr.count("2 pictures to train on, 2 held out") == 1
     ended = run(*small, "--resume", tmp_path / "run" / "last.pt")
     assert ended.returncode and "at its end" in ended.stderr
     other = run(*small, "--init", tmp_path / "run" / "last.pt", "--backbone", "resnet101")
-    assert other.returncode and "say --backbone resnet34" in other.stderr
-    done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "packed.npz")
+    assert other.returncode and f"say --backbone {backbone}" in other.stderr
+    done = run(*pack, "--out", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size
     monkeypatch.setenv("OBIC_WEIGHTS", str(tmp_path))  # a codec is found among the others, the segmenter is this one
     assert segmenter_bytes() == (tmp_path / "packed.npz").read_bytes() and load_codec()
     mixed = ("--mix", tmp_path / "packed.npz", "--share", 0.5)
-    done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "mixed.npz", *mixed)
+    done = run(*pack, "--out", tmp_path / "mixed.npz", *mixed)
     assert done.returncode == 0, done.stderr
-    assert load_segmenter(tmp_path / "mixed.npz")(sample().rgb).shape == (60, 100)
+    assert load_segmenter(tmp_path / "mixed.npz", "torch")(sample().rgb).shape == (60, 100)
     done = run(*small, "--init", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab("resnet34").state_dict())
-    assert load_segmenter(tmp_path / "packed.npz")(sample().rgb).shape == (60, 100)
+    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab(backbone).state_dict())
+    assert load_segmenter(tmp_path / "packed.npz", "torch")(sample().rgb).shape == (60, 100)

@@ -8,8 +8,7 @@ ones throughout: none is trained anew for the alternative.
 from __future__ import annotations
 
 import argparse
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -29,7 +28,7 @@ from obic.constants import PART_PIXEL_MASK
 from obic.container import mux, open_container
 from obic.entropy.layer import LayerCoder
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
-from obic.segment.builtin import DeepLabSegmenter
+from obic.segment.builtin import DeepLabSegmenter, load_segmenter, read_arrays
 from obic.segment.deeplab import BACKBONES, DeepLab
 from obic.weights import CodecModel, segmenter_bytes
 
@@ -144,27 +143,32 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def backbones(data: Path, segmenter: DeepLabSegmenter, shipped: str) -> Iterator[list[str]]:
-    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of the shipped one."""
+def backbones(data: Path, segmenters: Mapping[str, DeepLabSegmenter], side: int) -> Iterator[list[str]]:
+    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of `segmenters` on them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     for name in BACKBONES:
         network = DeepLab(name).eval()
         giga = []
-        for side in (segmenter.long_side, 512):
-            picture = torch.zeros(1, 3, side, side)
+        for size in (side, 512):
+            picture = torch.zeros(1, 3, size, size)
             with FlopCounterMode(display=False) as counter:
                 network(picture)
             giga.append(counter.get_total_flops() / 1e9)
         start = perf_counter()
-        network(torch.zeros(1, 3, segmenter.long_side, segmenter.long_side))
+        network(torch.zeros(1, 3, side, side))
         seconds = perf_counter() - start
         parameters = sum(p.numel() for p in network.parameters()) / 1e6
         iou, miou = "not trained", "not trained"
-        if name == shipped:
-            result = score(segmenter, labelled_pictures(data / "voc-eval.zip"))
+        if name in segmenters:
+            result = score(segmenters[name], labelled_pictures(data / "voc-eval.zip"))
             iou, miou = f"{result['fg_iou']:.3f}", f"{result['miou']:.3f}"
         yield [name, f"{parameters:.1f}", *(f"{flops:.1f}" for flops in giga), f"{seconds:.2f}", iou, miou]
+
+
+def backbone_of(source: Path | bytes) -> str:
+    """Of a segmenter's weights file, or its bytes."""
+    return str(read_arrays(source)["backbone"])
 
 
 def mask_sources(
@@ -227,6 +231,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/ and voc-eval.zip")
     parser.add_argument("--every", type=number(), default=2, help="use every n-th Kodak picture")
     parser.add_argument("--crops-every", type=number(), default=6, help="use every n-th VOC crop")
+    parser.add_argument("--segmenters", type=Path, nargs="+", default=[], help="weights on other backbones than the "
+                        "shipped ones', for their IoU")
     parser.add_argument("--out", type=Path, default=Path("docs/ablations.md"), help="its sections are written anew")
     args = parser.parse_args()
     for name in (*ABLATIONS, "backbone", "masks"):
@@ -240,10 +246,12 @@ def main() -> None:
             for set_name, pictures in chosen.items()
         ]
         replace_section(args.out, name, "\n\n".join(tables))
-    headings = ["backbone", "M parameters", f"GFLOPs at {segmenter.long_side}x{segmenter.long_side}", "at 512x512",
-                "seconds", "foreground IoU", "mIoU"]
-    shipped = str(np.load(io.BytesIO(segmenter_bytes()))["backbone"])
-    replace_section(args.out, "backbone", table(headings, list(backbones(args.data, segmenter, shipped))))
+    side = segmenter.long_side
+    headings = ["backbone", "M parameters", f"GFLOPs at {side}x{side}", "at 512x512", "seconds", "foreground IoU",
+                "mIoU"]
+    segmenters = {backbone_of(path): load_segmenter(path, "torch") for path in args.segmenters}
+    segmenters[backbone_of(segmenter_bytes())] = segmenter
+    replace_section(args.out, "backbone", table(headings, list(backbones(args.data, segmenters, side))))
     headings = ["masks", "bpp", "mask bytes", "MS-SSIM", "in the object", "in the background"]
     replace_section(args.out, "masks", table(headings, list(mask_sources(chosen[CROPS], segmenter, model))))
 

@@ -8,7 +8,7 @@ from obic.connected import connected_cells
 
 # Shares of the picture.
 LEAST = 0.005  # what is seen of all objects together: less is none
-CRUMB = 0.002  # a connected piece, if it is not the largest
+CRUMB = 0.005  # a connected piece, if it is not the largest
 HOLE = 0.002  # background with object all round it
 
 
