@@ -86,6 +86,7 @@ def test_a_run_leaves_a_checkpoint_and_curves_and_goes_on(pictures, tmp_path):
     assert crops == sorted(crops) and crops[-1] == further["crops"] and log["crops"] in crops
 
 
+@pytest.mark.slow
 def test_a_decay_is_a_branch_that_ends(pictures, tmp_path):
     held, small = tmp_path / "course.pt", tmp_path / "course.npz"
     train = ("-m", "obic.train", "--data", pictures, *SMALL)
@@ -107,8 +108,10 @@ def test_a_decay_is_a_branch_that_ends(pictures, tmp_path):
     from_small = run(*train, "--init", small, "--out", tmp_path / "other.pt", "--revive")
     assert from_small.returncode == 0 and "0 channels are raised" in from_small.stderr
     assert checkpoint_log(tmp_path / "other.pt")["crops"] > 100
-    fewer = run(*train, "--init", held, "--out", tmp_path / "fewer.pt", "--blocks", 0o1, 1, "--crop", 64)
-    assert fewer.returncode == 0, fewer.stderr
+    deeper = run(*train, "--init", small, "--out", tmp_path / "deeper.pt", "--blocks", 2, 1)
+    assert deeper.returncode == 0 and load_checkpoint(tmp_path / "deeper.pt").shape.fine_blocks == 2, deeper.stderr
+    fewer = run(*train, "--init", tmp_path / "deeper.pt", "--out", tmp_path / "fewer.pt", "--blocks", 1, 1)
+    assert fewer.returncode == 1 and "does not grow" in fewer.stderr and "Traceback" not in fewer.stderr
 
 
 def samples(side=80):
@@ -318,6 +321,8 @@ def _share_out_one(rank, folder):
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     stacks = [torch.arange(n * 6.0).view(n, 2, 3) for n in (1, 4, 5)]
     parallel.share_out(stacks, lambda stack: stack**2 + 1)
+    assert parallel.means_and_largest([float(rank), 4.0], rank - 7.0) == ([0.5, 4.0], -6.0)
+    assert parallel.gathered({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
     torch.save(stacks, folder / f"{rank}.stacks")
     torch.distributed.destroy_process_group()
 

@@ -103,7 +103,7 @@ def main() -> None:
                        "packed weights, in another --out; damping, hidden units and --blocks that they lack start as "
                        "next to nothing")
     add("--decay", type=count, metavar="CROPS", help="the rate of learning falls to 1 %% within so many crops, which "
-        "ends the run (default: it is held). An hour's worth or more: the last step of 0.001 takes 50,000")
+        "ends the run (default: it is held). 1,600 were too few to bring much")
     add("--revive", action="store_true", help="with --init: first raise channels of the latent that have died at low "
         "qualities")
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
