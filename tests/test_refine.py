@@ -60,10 +60,10 @@ def test_refining_gives_the_same_file_every_time(torch_encoder):
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (17, 40)])
+@pytest.mark.parametrize("size", [(1, 1), (17, 40), (32, 32)])
 def test_tiny_pictures(torch_encoder, size):
     encoder = codec.PictureEncoder(picture(*size), None, 1, model=torch_encoder)
-    encoder = encoder.refined((50,), 2)
+    encoder = encoder.refined((50,), 20)
     assert codec.decode_picture(open_container(encoder.encode((50,))), torch_encoder).rgb.shape == (*size, 3)
 
 

@@ -32,6 +32,7 @@ MARGIN = 8  # cells round a tile that take part, so that its border is not optim
 STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
 DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
 MOMENTUM, POWER = 0.9, 0.99
+TINY = 1e-12  # where no gradient is left nothing moves
 HOT, COLD = 0.3, 0.025  # temperatures of rounding at the first and the last step
 
 
@@ -90,7 +91,8 @@ def _refined_tile(
         power.lerp_(gradient.square(), 1 - POWER)
         damping = DAMPING * gradient.square().mean().sqrt()
         size = STEP_SIZE * (1 - 0.9 * share) / (1 - MOMENTUM**count)
-        change -= size * momentum / ((power / (1 - POWER**count)).sqrt() + damping)
+        usual = (power / (1 - POWER**count)).sqrt() + damping
+        change -= size * momentum / usual.clamp_min(TINY)
     return start + (change * rows.cells / network.gain(rows.level)).sum(0, keepdim=True)
 
 
