@@ -6,6 +6,7 @@ ARGS   ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+LIGHT := .venv/light
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
@@ -24,11 +25,19 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+# The package as a user installs it, into an environment of its own without PyTorch; made anew when its files change.
+$(LIGHT): $(READY) $(shell find obic weights pyproject.toml -type f -not -path '*/__pycache__/*')
+	@rm -rf $@
+	$(BIN)/python -m venv $@
+	$(LIGHT)/bin/python -m pip install --quiet . hypothesis pytest pytest-xdist
+	@touch $@
+
 demo: $(READY) ## code, decode and extract a photograph; writes demo/
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) $(LIGHT) ## run the tests: those that need no PyTorch on the wheel without it, then all of them
+	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
