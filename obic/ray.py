@@ -47,16 +47,17 @@ def encode_folder(source: str, target: str, *, workers: int = 2, device: str = "
 
 def decode_folder(
     source: str, target: str, *, workers: int = 2, device: str = "auto", format: str = "png", damaged: str = "error",
-    look: str = FAITHFUL,
+    look: str = FAITHFUL, metadata: str = "all",
 ) -> list[Outcome]:
     """Decodes every `.obic` file below one folder into another: as `encode_folder`, the other way.
 
-    format, damaged, look: as `obic decode` has them. Raises UsageError for an unknown format too.
+    format, damaged, look, metadata: as `obic decode` has them. Raises UsageError for an unknown format or kind, too.
     """
     from obic.images import picture_format
+    from obic.metadata import kinds_from_text
 
     ending = "." + format.lower().lstrip(".")
-    work = partial(_decode, picture_format(format), {"damaged": damaged, "look": look})
+    work = partial(_decode, picture_format(format), kinds_from_text(metadata), {"damaged": damaged, "look": look})
     return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, device)
 
 
@@ -64,7 +65,7 @@ def _encode(options: dict, codec: Codec, data: bytes) -> bytes:
     return codec.encode(data, **options)
 
 
-def _decode(format: str, options: dict, codec: Codec, data: bytes) -> bytes:
+def _decode(format: str, kinds: frozenset[int], options: dict, codec: Codec, data: bytes) -> bytes:
     import numpy as np
 
     from obic.images import write_picture
@@ -72,7 +73,8 @@ def _decode(format: str, options: dict, codec: Codec, data: bytes) -> bytes:
 
     container = open_container(data)
     pixels = np.asarray(codec.decode(container, **options))
-    return write_picture(pixels, format, metadata_of_file(container, damaged=options["damaged"])[0])
+    metadata, _ = metadata_of_file(container, kinds, damaged=options["damaged"])
+    return write_picture(pixels, format, metadata, kinds)
 
 
 def _convert_all(

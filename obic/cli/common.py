@@ -5,16 +5,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import click
 
-from obic.container import ByteSource, Limits, as_source, is_address, read_file
+from obic.container import PART_TITLES, ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL, LOOKS
+from obic.metadata import Metadata, describe, kinds_from_text
 
 STREAM = "-"
 
@@ -165,11 +166,17 @@ class Stages:
             self._tell(f"{name:12s} {time.perf_counter() - start:8.3f} s")
 
 
-def tell_metadata(tell: Callable[[str], None], metadata: dict[int, bytes], format: str) -> None:
-    """A note about the metadata of a file that a picture format cannot hold."""
-    from obic.images import held
-    from obic.metadata import describe
+def tell_lost(tell: Callable[[str], None], lost: Iterable[int]) -> None:
+    """A note about each kind of metadata in a file that cannot be read."""
+    for kind in lost:
+        tell(f"note: the {PART_TITLES[kind]} data is damaged and left out")
 
+
+def tell_metadata(tell: Callable[[str], None], metadata: Metadata, kinds: Collection[int], format: str) -> None:
+    """A note about the metadata of a file that were asked for, and that a picture format cannot hold."""
+    from obic.images import held
+
+    metadata = {kind: data for kind, data in metadata.items() if kind in kinds}
     if left_out := {kind: metadata[kind] for kind in metadata.keys() - held(metadata, format).keys()}:
         tell(f"note: {format} is written without {describe(left_out)}")
 
@@ -218,6 +225,14 @@ max_pixels_option = click.option(
     expose_value=False,
     callback=_remember,
     help="Refuse larger pictures, before any memory is taken for them (default: 134 million).",
+)
+metadata_option = click.option(
+    "--metadata",
+    default="all",
+    show_default=True,
+    metavar="none|exif,icc,xmp|all",
+    callback=lambda ctx, param, value: kinds_from_text(value),
+    help="Which metadata of the file go into OUT.",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell how long each stage took, and more.")
 debug_option = click.option(
