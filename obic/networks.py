@@ -4,6 +4,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from obic import forks
 from obic.looks import FAITHFUL
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class Networks:
     """
 
     def __init__(self, device: str = "auto", workers: int = 1):
+        forks.watch()
         self._device = device
         self._workers = workers
         self._lock = Lock()

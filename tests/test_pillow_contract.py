@@ -162,7 +162,7 @@ WAYS = {
 }
 DISTURBANCES = {
     **{name: OPERATIONS[name] for name in ("thumbnail", "put alpha", "put a pixel", "pickle")},
-    "turn": lambda image: turn_in_place(image),
+    "turn": turn_in_place,
     "nothing": lambda image: None,
     "load": lambda image: image.load()[0, 0],
 }

@@ -1,0 +1,88 @@
+"""Children of a process that has used the networks: they compute the same, and none waits for ever."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import GOLDEN
+
+SCRIPT = """
+import io, multiprocessing, os, sys
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+import obic
+
+try:
+    import torch
+    torch.set_num_threads(2)  # also where there is one core: with one thread there is nobody to wait for
+except ImportError:
+    pass
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 320, 3)).astype(np.uint8))
+
+
+def work(number):
+    data = obic.encode(PICTURE, mask="none", quality=40)
+    with Image.open(io.BytesIO(data)) as image:
+        return data, np.asarray(image).tobytes()
+
+
+def fork(task):
+    if (child := os.fork()) == 0:
+        os._exit(task())
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def check():
+    return 0 if work(0) == expected else 1
+
+
+def several():
+    same = obic.Codec().encode_all([PICTURE] * 3, workers=2, mask="none", quality=40)
+    return 0 if same == [expected[0]] * 3 else 1
+
+
+def pool(method):
+    context = multiprocessing.get_context(method)
+    with context.Pool(2) as workers:
+        assert workers.map(work, range(3)) == [expected] * 3
+    with ProcessPoolExecutor(2, mp_context=context) as workers:
+        assert list(workers.map(work, range(3))) == [expected] * 3
+
+
+if __name__ == "__main__":
+    expected = work(0)
+    WAY
+    assert work(0) == expected, "the parent goes on as before"
+"""
+
+WAYS = {
+    "fork": "fork(check)",
+    "fork in a fork": "fork(lambda: fork(check) or 0)",
+    "threads in a fork": "fork(several)",
+    "the pool, fork": "pool('fork')",
+    "the pool, forkserver": "pool('forkserver')",
+    "the pool, spawn": "pool('spawn')",
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+@pytest.mark.parametrize("way", WAYS)
+def test_children_compute_the_same_and_come_to_an_end(tmp_path, way):
+    if "pool" in way and way.split()[-1] not in multiprocessing.get_all_start_methods():
+        pytest.skip("not here")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("WAY", WAYS[way]))
+    environment = {**os.environ, "OBIC_WEIGHTS": str(GOLDEN), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen([sys.executable, script], env=environment, start_new_session=True) as process:
+        try:
+            assert process.wait(100) == 0
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)  # with its children, which wait for ever
