@@ -3,10 +3,11 @@
 import errno
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -98,12 +99,17 @@ def local_name(source: str) -> str:
 class Output:
     """Where a result goes: a file that appears whole or not at all, or standard output.
 
+    A file that is replaced hands on its mode, its owner and its extended attributes, as far as that is allowed; a
+    symbolic link stays, and what it leads to is replaced; a hard link keeps the old file. New files obey the umask.
+
     What can be refused is refused at once, before any work. Raises UsageError (a terminal, the input itself),
-    ObicError (there is a file and `overwrite` is False), OSError (no such folder).
+    ObicError (there is a file and `overwrite` is False), OSError (no such folder, a file that may not be written).
+    `existed`: whether there was a file.
     """
 
     def __init__(self, path: str, *, source: str, overwrite: bool):
         self.path = path
+        self.existed = path != STREAM and os.path.isfile(path)
         self._overwrite = overwrite
         if path == STREAM:
             if _standard(sys.stdout, "output").isatty():
@@ -111,11 +117,14 @@ class Output:
             return
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not os.path.isdir(os.path.dirname(path) or "."):
-            raise FileNotFoundError(errno.ENOENT, "No such folder", os.path.dirname(path))
-        if os.path.isfile(path) and source != STREAM and os.path.exists(source) and os.path.samefile(path, source):
+        for folder in (os.path.dirname(path) or ".", os.path.dirname(os.path.realpath(path))):
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(errno.ENOENT, "No such folder", folder)
+        if self.existed and source != STREAM and os.path.exists(source) and os.path.samefile(path, source):
             raise UsageError(f"{path} is the input; name another output with -o")
         self._check_overwrite()
+        if self.existed and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     def write(self, data: bytes) -> None:
         """Write all of it. Raises OSError as the file does; then nothing is left behind."""
@@ -133,19 +142,38 @@ class Output:
     def _replace(self, data: bytes) -> None:
         target = os.path.realpath(self.path)  # a symbolic link stays one
         part = os.path.join(os.path.dirname(target), f".obic-{os.urandom(8).hex()}.part")
+        replaced = os.path.isfile(target)
         try:
-            with open(part, "xb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(part, flags, 0o600 if replaced else 0o666), "wb") as file:
                 file.write(data)
+            if replaced:
+                _hand_on(target, part)
             self._check_overwrite()
             os.replace(part, target)
-        except BaseException:
+        except BaseException as error:
             if os.path.exists(part):
                 os.unlink(part)
+            if isinstance(error, OSError) and error.filename == part:
+                error.filename, error.filename2 = self.path, None
             raise
 
     def _check_overwrite(self) -> None:
         if not self._overwrite and os.path.isfile(self.path):
             raise ObicError(f"{self.path} exists and --no-overwrite was given")
+
+
+def _hand_on(old: str, new: str) -> None:
+    """Owner, mode and extended attributes of one file to another, as far as that is allowed; not its times."""
+    status = os.stat(old)
+    for owner in ((status.st_uid, status.st_gid), (-1, status.st_gid)) if hasattr(os, "chown") else ():
+        with suppress(OSError):
+            os.chown(new, *owner)
+            break
+    with suppress(OSError):
+        shutil.copystat(old, new)
+    with suppress(OSError):
+        os.utime(new)
 
 
 # --- options and messages ---------------------------------------------------------------------------------------------

@@ -116,6 +116,7 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
         metadata, lost = metadata_of_file(container, chosen.metadata, damaged=chosen.damaged)
     with stage("write"):
         out.write(write_picture(decoded.pixels, chosen.format, metadata, chosen.metadata))
+    job.say_replaced(out)
     tell_metadata(job.say, metadata, chosen.metadata, chosen.format)
     tell_lost(job.say, lost)
     if decoded.mask_damaged:

@@ -138,6 +138,8 @@ def _extract(job: Job, networks: Networks, chosen: Choices) -> None:
     else:
         data = _pixels(job, container, indices, networks, chosen, stage)
     out.write(data)
+    if chosen.kind != "obic":
+        job.say_replaced(out)
 
 
 def _suffix(output: str | None) -> str:
