@@ -4,7 +4,9 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +41,7 @@ FORMAT_METADATA = {
 
 Source = bytes | str | os.PathLike | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
 
+_hearing = Lock()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
 
 
@@ -174,8 +177,7 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit, half of what it refuses: it must not be in the way
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels // 2 + 1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, for which max_pixels stands, and of odd metadata
+        with _heard(notes):
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > max_pixels:
                 raise LimitError(over_pixels(image.width, image.height, max_pixels))
@@ -194,11 +196,29 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
     return image
 
 
+@contextmanager
+def _heard(notes: list[str]) -> Iterator[None]:
+    """Pillow's warnings become notes, each once; those of others are passed on.
+
+    Python has one state of warnings for all threads, so one listens at a time.
+    """
+    with _hearing, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if os.path.dirname(warning.filename) != os.path.dirname(Image.__file__):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif warning.category is not Image.DecompressionBombWarning:  # max_pixels stands for it
+            note = f"reading it, Pillow warns: {' '.join(str(warning.message).split())}"
+            notes += [note] if note not in notes else []
+
+
 def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
     """The picture turned as its EXIF orientation says, and that orientation, 1..8."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
+        with _heard(notes):
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
     except Exception:  # damaged EXIF raises SyntaxError, struct.error and others; the pixels are fine
         notes.append(DAMAGED_EXIF)
         return image, 1
