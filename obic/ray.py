@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 from obic.cli.batch import OBIC_SUFFIXES, PICTURE_SUFFIXES
+from obic.cli.common import STREAM, Output
 from obic.container import files_below, open_container
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL
@@ -121,8 +122,15 @@ class _Worker:
                 raise UsageError(f"{output} is the output for {row['first']} already")
             data = self._work(self._codec, self._source.cat_file(f"{self._from.rstrip('/')}/{name}"))
             self._target.makedirs(os.path.dirname(output), exist_ok=True)
-            with self._target.transaction, self._target.open(output, "wb") as file:  # it appears whole or not at all
-                file.write(data)
+            self._write(output, data)
         except Exception as error:  # of any kind: the other files are to be done
             return Outcome(input=name, output=output, bytes=0, error=f"{type(error).__name__}: {error}")
         return Outcome(input=name, output=output, bytes=len(data), error="")
+
+    def _write(self, output: str, data: bytes) -> None:
+        """It appears whole or not at all."""
+        if "file" in self._target.protocol:
+            Output(output, source=STREAM, overwrite=True).write(data)  # fsspec's takes over nothing of an older file
+        else:
+            with self._target.transaction, self._target.open(output, "wb") as file:
+                file.write(data)

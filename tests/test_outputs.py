@@ -158,6 +158,20 @@ def test_errors_name_the_output_and_no_hidden_file(monkeypatch):
     assert raised.value.filename == "x"
 
 
+@posix
+def test_the_workers_of_a_cluster_write_as_the_command_does():
+    from obic.ray import _Worker
+
+    os.mkdir("in")
+    Path("in/a.png").write_bytes(b"picture")
+    worker = _Worker("in", "out", "cpu", lambda codec, data: data + b", coded", ".obic")
+    for mode in (0o640, 0o604):
+        done = worker({"name": "a.png", "first": "a.png"})
+        assert (done["error"], Path("out/a.obic").read_bytes()) == ("", b"picture, coded")
+        assert stat.S_IMODE(os.stat("out/a.obic").st_mode) == mode
+        os.chmod("out/a.obic", 0o604)
+
+
 # --- a note where a name that nobody gave replaces a picture ----------------------------------------------------------
 
 
