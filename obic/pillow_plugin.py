@@ -11,7 +11,6 @@ from PIL import Image, ImageFile
 
 from obic.constants import SIGNATURE
 from obic.errors import FormatError, LimitError, ObicError, UnsupportedError
-from obic.metadata import metadata_of_file, pillow_info
 
 if TYPE_CHECKING:
     from obic.api import Codec
@@ -42,6 +41,7 @@ class ObicImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         from obic.container import open_container  # whoever opens no such file needs no msgpack
+        from obic.metadata import metadata_of_file, pillow_info
 
         try:
             self._container = open_container(self.fp)
