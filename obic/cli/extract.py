@@ -10,6 +10,7 @@ from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
     Stages,
+    backend_option,
     device_option,
     jobs_option,
     look_option,
@@ -68,6 +69,7 @@ class Choices:
     click.option("--format", "format_", metavar="FORMAT", help="obic, or a picture format; else by OUT's suffix."),
     look_option,
     metadata_option,
+    backend_option,
     device_option,
     jobs_option,
     overwrite_option,
@@ -85,6 +87,7 @@ def command(
     look: str,
     metadata: frozenset[int],
     device: str,
+    backend: str,
     jobs: int,
     overwrite: bool,
     verbose: bool,
@@ -110,7 +113,8 @@ def command(
         raise UsageError("--over makes pixels; name a picture with -o, or its format with --format")
     if kind == "obic" and look != FAITHFUL:
         raise UsageError("--look is for pixels; name a picture with -o, or its format with --format")
-    networks, chosen = Networks(device, jobs), Choices(layers, kind, over, look, metadata, verbose)
+    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
+    chosen = Choices(layers, kind, over, look, metadata, verbose)
     batch.run(lambda job: _extract(job, networks, chosen))
 
 
@@ -161,6 +165,7 @@ def _pixels(
     with stage("load"):
         from obic.codec import extract_picture
 
+        networks.settle(container.header.n_pixels)
         model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         pixels = extract_picture(container, indices, model)

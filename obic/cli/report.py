@@ -9,6 +9,7 @@ import click
 from obic.cli.common import (
     Output,
     Stages,
+    backend_option,
     derived_name,
     device_option,
     input_argument,
@@ -39,6 +40,7 @@ obic report photo.obic --original photo.png     with a slider between the two
 @obic_command(
     output_option,
     click.option("--original", metavar="FILE", type=click.Path(), help="The picture that was coded, to compare with."),
+    backend_option,
     device_option,
     overwrite_option,
     verbose_option,
@@ -46,7 +48,13 @@ obic report photo.obic --original photo.png     with a slider between the two
     epilog=EXAMPLES,
 )
 def command(
-    source: str, output: str | None, original: str | None, device: str, overwrite: bool, verbose: bool
+    source: str,
+    output: str | None,
+    original: str | None,
+    device: str,
+    backend: str,
+    overwrite: bool,
+    verbose: bool,
 ) -> None:
     """Write a page to see it.
 
@@ -59,7 +67,9 @@ def command(
     with stage("open"):
         container = open_container(open_source(source), settings().limits)
     with stage("load"):
-        model = Networks(device).codec(container.header.model)
+        networks = Networks(device, backend)
+        networks.settle(container.header.n_pixels)
+        model = networks.codec(container.header.model)
     with stage("decode"):
         facts = {"name": local_name(source), **describe(container), "grid": _grid(container)}
         facts["images"] = _images(container, model)
