@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "obic"
 
 ROOMS = [  # the first prefix that fits a module's path tells its room
-    (0, ("errors", "constants", "progress")),
+    (0, ("errors", "constants", "progress", "forks")),
     (1, ("container", "pillow_watch")),
     (2, ("masks", "entropy", "layers", "connected", "rate", "looks", "shape", "tiles")),
     (3, ("images", "metadata", "metrics", "weights", "backends", "inference", "nn", "segment")),
