@@ -35,9 +35,9 @@ $(LIGHT): $(READY) $(shell find obic weights pyproject.toml -type f -not -path '
 demo: $(READY) ## code, decode and extract a photograph; writes demo/
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(READY) $(LIGHT) ## run the tests: those that need no PyTorch on the wheel without it, then all of them
+test: $(READY) $(LIGHT) ## run the tests: first those that need no PyTorch, without it (ARGS=... all of some files, with it)
 	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'

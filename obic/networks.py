@@ -5,7 +5,6 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from obic import forks
 from obic.backends import check_choice, choose_backend, choose_device, need_torch
 from obic.errors import UsageError
 from obic.looks import FAITHFUL, LOOKS
@@ -59,7 +58,6 @@ class Networks:
 
     def __init__(self, device: str = "auto", backend: str = "auto", *, workers: int = 1, pictures: int = 1):
         check_choice(backend, device)
-        forks.watch()
         self.device = device
         self.backend = backend
         self._auto = backend == "auto"
