@@ -69,7 +69,7 @@ def report(result: Mapping) -> str:
     parts = [HEAD, f"obic: model {result['model']}, {result['machine']}. Beside it:"]
     parts.append("\n".join(f"- {name}: {settings}" for name, settings in result["settings"].items()))
     parts.append("## Targets\n\n" + targets(result["targets"]))
-    parts.append("What would close the gaps: see the [training log](training-log.md).")
+    parts.append("What would close the gaps: see the [training log](log/training-log.md).")
     for name, of_set in result["curves"].items():
         parts.append(f"## {name}, {of_set[DEFAULT][0]['pictures']} pictures")
         parts.append(f"![MS-SSIM, PSNR and HaarPSI over the rate](rate-{slug(name)}.svg)")
