@@ -9,7 +9,7 @@ READY := .venv/ready
 LIGHT := .venv/light
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
+.PHONY: help setup demo test coverage fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint docs dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(READY) $(LIGHT) ## run the tests: first those that need no PyTorch, with
 	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
 
+coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/test_x.py); writes build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term --cov-report html $(ARGS)
+
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py $(ARGS)
@@ -48,6 +51,16 @@ exactness: $(READY) ## hashes of what this machine reads out of the golden files
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
+
+docs: $(READY) ## build the site, with every link checked, into build/site
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build
+
+dist: $(READY) ## build wheel and sdist, and check what is in them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest tests/dist.py
 
 bench: $(READY) data ## obic and others on Kodak and VOC, into docs/ and the README (--quick: a look)
 	$(BIN)/python -m obic.bench --data $(DATA) --readme README.md $(ARGS)
