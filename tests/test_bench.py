@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from obic.bench import figures, plan, readme, run, tables
+from obic.bench import commands, figures, plan, readme, run, tables
 from obic.bench.coders import RIVALS, RivalCoder
 from obic.bench.curves import at_rate, bd_rate, curves
 from obic.bench.haarpsi import haarpsi
@@ -197,7 +197,7 @@ def test_the_report_says_it_all(measured, tmp_path):
     report = tables.report(result)
     for heading in ("## Targets", "## Kodak, 2 pictures", "### Object", "## The cost of the split", "## Object boost"):
         assert heading in report
-    assert tables.prose(tables.ONE_QUALITY_NOTE) in report and "0.20 s to encode" in report
+    assert commands.prose(tables.ONE_QUALITY_NOTE) in report and "0.20 s to encode" in report
     assert "| 20 bpp" not in report, "a quality is no rate"
     kodak = {target["what"]: target for target in result["targets"]}["Kodak, MS-SSIM at 0.1 bpp, two layers"]
     assert not kodak["met"] and kodak["value"] < 0.955

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from obic.bench.commands import prose
 from obic.bench.plan import CROPS, DEFAULT, KODAK
 from obic.bench.published import KODAK as PUBLISHED
 from obic.bench.results import RATE, SERIES, over_hevc
-from obic.bench.tables import Figure, curve_of, prose, rate_cell, table
+from obic.bench.tables import Figure, curve_of, rate_cell, table
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 RATES = (0.05, RATE, 0.10, 0.25)
@@ -37,7 +38,7 @@ def write(readme: Path, result: Mapping) -> None:
 
 
 def around(readme: Path) -> tuple[str, str]:
-    """What stands before and after the section. Raises ValueError if its markers are not there."""
+    """The text before and after the section. Raises ValueError if its markers are not there."""
     head, begin, rest = readme.read_text().partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

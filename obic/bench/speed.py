@@ -1,5 +1,5 @@
-"""`python -m obic.bench.speed`: seconds and memory of a picture, small to large, stage by stage, beside targets and
-others. Writes `docs/speed.md`."""
+"""`python -m obic.bench.speed`: time and memory per picture, small to large, stage by stage, with targets and other
+codecs beside. Writes `docs/speed.md`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 
 from obic import codec
 from obic.bench.coders import RIVALS
-from obic.bench.commands import command, number, page
+from obic.bench.commands import command, number, page, prose
 from obic.bench.measure import nearest
 from obic.bench.pictures import PictureError, TestPicture, pixels_of
 from obic.bench.stages import STAGES, Process, Seconds, code_once, measure_stages, run_obic
@@ -51,7 +51,7 @@ PUBLISHED = (
 
 
 class Target(NamedTuple):
-    """What is asked for: at most `goal` (of pictures a second: at least)."""
+    """A goal: at most `goal`, or at least that many pictures per second."""
 
     what: str
     unit: str
@@ -107,7 +107,7 @@ def measure_rivals(rgb: dict[str, np.ndarray], n_bytes: int) -> list[list[str]]:
 
 
 def per_second(data: bytes, model: CodecModel) -> float:
-    """Pictures decoded a second: so many together, while the integers of others are read."""
+    """Pictures decoded per second, BATCH at a time: one thread decodes integers while another synthesises."""
 
     def decode(_: int) -> None:
         codec.decode_pictures([open_container(data) for _ in range(BATCH)], model)
@@ -223,7 +223,7 @@ def main() -> None:
     )
     print(text, end="")
     if path:
-        path.write_text(text)
+        path.write_text(prose(text))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the seconds and the memory of one picture go: stage by stage in this process, and in processes of their own."""
+"""Time and memory for one picture: stage by stage in this process, and as whole processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Seconds = dict[str, float]  # by stage; "total" too
 
 
 class Process(NamedTuple):
-    """What a command took: seconds from its start to its end, those of all cores, and the most bytes in memory."""
+    """Cost of a command: seconds from start to end, seconds of all cores, and the most bytes in memory."""
 
     seconds: float
     cpu_seconds: float

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from obic.bench import published
+from obic.bench.commands import prose
 from obic.bench.curves import Curve, at_rate
 from obic.bench.measure import REGIONS
 from obic.bench.plan import BOOST_RATE, CROPS, DEFAULT, KODAK, ONE_QUALITY, RATES, VOC
@@ -14,7 +14,6 @@ from obic.metrics import decibels
 
 Figure = tuple[str, Callable[[float], str]]  # a field, and how it is written
 
-WIDTH = 100  # characters of a line of prose
 FAR = 5 / 3  # the largest step from one rate to the next
 NAMES = {"ms_ssim": "MS-SSIM", "psnr": "PSNR", "haarpsi": "HaarPSI"}
 PARTS = (
@@ -95,26 +94,8 @@ def report(result: Mapping) -> str:
     return "\n\n".join(prose(part.strip()) for part in parts) + "\n"
 
 
-def prose(text: str) -> str:
-    """Markdown with its paragraphs and lists wrapped, and tables, headings and pictures as they are."""
-    blocks = text.split("\n\n")
-    return "\n\n".join(block if block[:1] in "|#!" else _wrapped(block) for block in blocks)
-
-
-def _wrapped(block: str) -> str:
-    if not block.startswith("- "):
-        return _filled(block)
-    return "\n".join(_filled(item, "- ", "  ") for item in block.removeprefix("- ").split("\n- "))
-
-
-def _filled(text: str, first: str = "", rest: str = "") -> str:
-    return textwrap.fill(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
-
-
 def notes(result: Mapping) -> list[str]:
-    """What a reader of the tables should know first."""
+    """The few figures that a reader of the tables should know first."""
     kodak, times, segmenter = result["curves"][KODAK], result["seconds"], result["segmenter"]
     point = next(each for each in kodak[DEFAULT] if each["target"] == RATE)
     gains = next(line for line in result["boost"][CROPS] if line["boost"] == result["default_boost"])
