@@ -1,0 +1,78 @@
+"""Room 4. Models as the decoder for browsers wants them: `python -m obic.web FOLDER`. numpy alone, no networks.
+
+A model file has the decoder's arrays of a file of weights as they are, so nothing is lost, one behind the other, so that
+a browser need not unpack them; `web/src/model.ts` says how. A look is a file of its own.
+"""
+
+import argparse
+import io
+import json
+import struct
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+MAGIC = b"OBICMODEL1\0\0"
+ALIGNMENT = 8
+MANIFEST = "manifest.json"
+ENCODER = "encoder."  # prefix of the arrays that only an encoder needs
+
+
+def model_files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The name and the bytes of each model file for the codecs in a folder of weights, and for their looks.
+
+    Raises OSError where a file is missing.
+    """
+    for entry in json.loads((folder / MANIFEST).read_text())["codecs"]:
+        about = {"fingerprint": entry["fingerprint"], "look": "faithful", "shape": entry["shape"]}
+        yield model_name(**about), model_bytes(about, _arrays(folder / entry["file"]))
+        for look, its in entry.get("looks", {}).items():
+            synthesis = {f"network.synthesis.{name}": array for name, array in _arrays(folder / its["file"]).items()}
+            yield model_name(**about | {"look": look}), model_bytes(about | {"look": look}, synthesis)
+
+
+def model_name(fingerprint: str, look: str, **_: object) -> str:
+    """The name under which a reader looks for a model."""
+    return f"model-{fingerprint}.bin" if look == "faithful" else f"model-{fingerprint}-{look}.bin"
+
+
+def model_bytes(about: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A model file. about: its fingerprint, look and shape."""
+    listed, blobs, size = {}, [], 0
+    for name, array in arrays.items():
+        data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+        listed[name] = {"type": data.dtype.str, "shape": data.shape, "offset": size}
+        blobs.append(data.tobytes() + bytes(-data.nbytes % ALIGNMENT))
+        size += len(blobs[-1])
+    text = json.dumps({**about, "arrays": listed}, separators=(",", ":")).encode()
+    text += b" " * (-(len(MAGIC) + 4 + len(text)) % ALIGNMENT)
+    whole = MAGIC + struct.pack("<I", len(text)) + text + b"".join(blobs)
+    return whole + struct.pack("<I", zlib.crc32(whole))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(path.read_bytes())) as archive:
+        return {name: archive[name] for name in archive.files if not name.startswith(ENCODER)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m obic.web", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a folder of weights, with its manifest.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model files go")
+    options = parser.parse_args(argv)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for name, data in model_files(options.folder):
+            (options.out / name).write_bytes(data)
+            print(f"{options.out / name}: {len(data):,} bytes")
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
