@@ -6,9 +6,11 @@ ARGS   ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+NPM := $(shell command -v npm)
+WEB := web/build/driver.mjs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
+.PHONY: help setup demo web wasm test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +29,24 @@ $(READY): pyproject.toml
 demo: $(READY) ## code, decode and extract a photograph; writes demo/
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(READY) ## run the tests
+web: $(WEB) web/site/models ## the decoder for browsers into web/dist, and the viewer as a static site into web/site
+
+$(WEB): web/node_modules/.package-lock.json $(wildcard web/*.json web/src/*.ts web/test/* web/viewer/*)
+	cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@test -n '$(NPM)' || { echo 'npm is not installed: the decoder for browsers needs Node 20 or newer'; exit 1; }
+	cd web && npm ci --silent
+
+web/site/models: $(WEB) weights/manifest.json obic/web.py | $(READY)
+	$(BIN)/python -m obic.web weights --out $@
+	@touch $@
+
+wasm: $(READY) ## compile web/native/*.c anew, into web/src/wasm.ts
+	$(BIN)/python -m pip install --quiet --editable '.[wasm]'
+	$(BIN)/python web/native/build.py
+
+test: $(READY) $(if $(NPM),$(WEB)) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "src" / "wasm.ts"
-COMPILER = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-freestanding", "-O3", "-nostdlib", "-Wall", "-Wextra"]
+COMPILER = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-freestanding", "-O3", "-nostdlib", "-Wall"]
 LINKER = ["-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=16384"]
 BASE = "-mcpu=mvp+bulk_memory+nontrapping_fptoint+sign_ext+mutable_globals"
 MODULES = {  # name: source and features

@@ -1,6 +1,7 @@
 // The WebAssembly of the networks, its memory, and the pieces that networks are made of (spec 8.1).
 
 import { fromBase64 } from "./bytes.js";
+import { UnsupportedError } from "./errors.js";
 import type { Model } from "./model.js";
 import { networks, networksRelaxed, networksSimd } from "./wasm.js";
 
@@ -68,7 +69,7 @@ export class Kernels {
       const { instance } = await WebAssembly.instantiate(bytes);
       return new Kernels(instance.exports as unknown as Exports, speed);
     }
-    throw new Error("WebAssembly does not run here");
+    throw new UnsupportedError(`no build of the networks runs here${wanted ? `: not "${wanted}"` : ""}`);
   }
 
   // --- memory: what is allocated inside `scratch` is free behind it ---

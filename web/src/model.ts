@@ -53,7 +53,7 @@ export class Model {
     const data = (this.data = plain(bytes));
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
     const magic = String.fromCharCode(...data.subarray(0, MAGIC.length));
-    if (magic !== MAGIC) throw new FormatError("these bytes are no model file");
+    if (magic !== MAGIC || data.length < MAGIC.length + 8) throw new FormatError("these bytes are no model file");
     if (view.getUint32(data.length - 4, true) !== crc32(data.subarray(0, -4))) throw new FormatError("the model file is damaged");
     const from = MAGIC.length + 4;
     this.start = from + view.getUint32(MAGIC.length, true);

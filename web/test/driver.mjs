@@ -12,18 +12,21 @@ import { ObicError } from "../src/errors.ts";
 import { labelMap, pixelMask } from "../src/masks.ts";
 import { inRanges } from "../src/source.ts";
 
-const NOWHERE = "http://127.0.0.1:9/"; // no model comes from there
+const NOWHERE = "http://nowhere.invalid/";
+globalThis.fetch = async () => new Response(null, { status: 404 }); // no model comes from a network
 const models = [];
 const decoders = new Map();
 
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
-  const answer = request.model ? addModel(request.model) : request.pixels ? await picture(request) : await sections(request);
+  const answer = request.model ? await attempt(() => addModel(request.model)) : request.pixels ? await picture(request) : await sections(request);
   console.log(JSON.stringify(answer));
 }
 
 function addModel(path) {
-  models.push(readFileSync(path));
+  const data = readFileSync(path);
+  new Decoder(NOWHERE).add(data);
+  models.push(data);
   decoders.clear();
   return {};
 }
@@ -52,13 +55,15 @@ async function sections({ file, limits }) {
   const { mask, parts, ...facts } = header;
   const labels = await attempt(() => labelMap(header));
   const part = await attempt(() => container.readPart(PIXEL_MASK));
-  const [pixels, layers, end] = [
-    part && (await attempt(() => (part.error || labels.error ? part : pixelMask(part, labels, header.width, header.height)))),
-    await layersOf(container, labels),
-    await attempt(() => container.checkEnd()),
-  ];
-  const bytes = { total: totalBytes, mask: maskBytes, parts: partBytes };
-  return { header: { ...facts, bytes }, labels: summary(labels), pixelMask: pixels && summary(pixels), ...layers, end: end ?? null };
+  const readable = part && !part.error && !labels.error;
+  const pixels = readable ? await attempt(() => pixelMask(part, labels, header.width, header.height)) : part?.error && part;
+  return {
+    header: { ...facts, bytes: { total: totalBytes, mask: maskBytes, parts: partBytes } },
+    labels: summary(labels),
+    pixelMask: pixels ? summary(pixels) : null,
+    ...(await layersOf(container, labels)),
+    end: (await attempt(() => container.checkEnd())) ?? null,
+  };
 }
 
 /** The integers of each layer, and those of all as the golden files have them. */

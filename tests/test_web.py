@@ -1,0 +1,342 @@
+"""The reader in JavaScript (web/) reads what this one reads, and refuses what this one refuses.
+
+`make web` builds it; without node, or before it is built, these tests are skipped.
+"""
+
+import hashlib
+import importlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from broken.make import GOLDEN, HERE, assemble
+from fuzz_targets import LIMITS, Choices, changed_file
+from obic import codec, web, weights
+from obic.constants import PART_PIXEL_MASK
+from obic.container import Container, mux, open_container
+from obic.entropy import gaussian_tables
+from obic.errors import ObicError
+from obic.masks import decode_label_map, decode_pixel_mask, grid_size
+from obic.nn.model import Shape
+from obic.train.checkpoint import new_network
+from obic.train.manifest import sha256, write_codec, write_look
+from obic.train.pack import codec_arrays, file_bytes
+from obic.train.vivid import with_grain
+from test_broken import FILES as BROKEN
+from test_broken import MISSING, RULES, rule
+from test_codec import disc, picture
+from test_golden import FILES, SETS
+
+WEB = Path(__file__).parents[1] / "web"
+DRIVER = WEB / "build" / "driver.mjs"
+NODE = shutil.which("node")
+
+pytestmark = [
+    pytest.mark.skipif(NODE is None, reason="node is not installed"),
+    pytest.mark.skipif(not DRIVER.exists(), reason="web/ is not built: make web"),
+]
+
+
+class Reader:
+    """The JavaScript reader in a process of its own; see web/test/driver.mjs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        command = [NODE, "--experimental-wasm-relaxed-simd", DRIVER]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **request) -> dict:
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the reader failed in a way that is not meant"
+        return json.loads(line)
+
+    def know(self, folder: Path) -> None:
+        """Makes the models of a folder of weights known."""
+        for name, data in web.model_files(folder):
+            (self.folder / name).write_bytes(data)
+            self.ask(model=str(self.folder / name))
+
+    def sections(self, data: bytes, **limits) -> dict:
+        """What each section of a file holds: an error, or a hash."""
+        (self.folder / "x.obic").write_bytes(data)
+        return self.ask(file=str(self.folder / "x.obic"), limits=limits)
+
+    def picture(self, data: bytes, **options):
+        """(RGBA uint8 [H, W, 4], facts) of a file, or (None, the error)."""
+        (self.folder / "x.obic").write_bytes(data)
+        answer = self.ask(file=str(self.folder / "x.obic"), pixels=str(self.folder / "pixels"), **options)
+        if "error" in answer:
+            return None, answer
+        pixels = np.fromfile(self.folder / "pixels", np.uint8)
+        return pixels.reshape(answer["height"], answer["width"], 4), answer
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    reader = Reader(tmp_path_factory.mktemp("reader"))
+    for folder in SETS:
+        reader.know(folder)
+    yield reader
+    reader.process.stdin.close()
+    assert reader.process.wait(10) == 0
+
+
+def assert_near(pixels: np.ndarray, expected: np.ndarray) -> None:
+    """Colours within 1 (spec 8 asks for 2), alpha exactly."""
+    assert pixels.shape == expected.shape
+    difference = np.abs(pixels.astype(int) - expected)
+    assert difference[..., :3].max() <= 1 and difference[..., 3].max() == 0
+
+
+def rgba(decoded: codec.Decoded) -> np.ndarray:
+    return np.asarray(Image.fromarray(decoded.pixels).convert("RGBA"))
+
+
+# --- the golden and the broken files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("folder", "name"), FILES, ids=lambda value: getattr(value, "name", value))
+def test_golden_files(reader, folder, name):
+    data = (folder / f"{name}.obic").read_bytes()
+    assert reader.sections(data)["symbols"] == json.loads((folder / "expected.json").read_text())[name]
+    pixels, facts = reader.picture(data)
+    assert_near(pixels, np.asarray(Image.open(folder / f"{name}.png").convert("RGBA")))
+    assert not facts["maskDamaged"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files(reader, name):
+    data = (HERE / f"{name}.obic").read_bytes()
+    pixels, error = reader.picture(data)
+    assert (pixels, error["error"]) == (None, RULES[rule(name)][0].__name__)
+    assert "\n" not in error["message"] and len(error["message"]) < 200
+    pixels, facts = reader.picture(data, damaged="skip")
+    if name in MISSING:
+        assert facts["missing"] == MISSING[name]
+        assert facts["maskDamaged"] == name.endswith(("--part", "mask", "--unknown-coding"))
+        assert (pixels[..., 3].min() < 255) == bool(MISSING[name])
+    else:
+        assert (pixels, facts["error"]) == (None, RULES[rule(name)][0].__name__)
+
+
+@pytest.mark.parametrize("layers", [["object"], ["0"], [4], ["left above", 4]], ids=str)
+def test_layers_alone(reader, layers, tiny_decoder):
+    name = "two-layers" if layers[0] in ("object", "0") else "pixel-mask"
+    data = (GOLDEN.parent / "v2" / f"{name}.obic").read_bytes()
+    container = open_container(data)
+    indices = [container.layer_index(layer) for layer in layers]
+    pixels, facts = reader.picture(data, layers=layers)
+    assert_near(pixels, codec.extract_picture(container, indices, tiny_decoder))
+    assert facts["missing"] == [index for index in range(container.header.n_layers) if index not in indices]
+
+
+def test_a_layer_that_is_not_there(reader):
+    data = (GOLDEN / "object-alone.obic").read_bytes()
+    assert reader.picture(data, layers=["sky"])[1]["error"] == "UsageError"
+    assert reader.picture(data, layers=["background"])[1]["error"] == "UsageError"
+
+
+# --- any bytes --------------------------------------------------------------------------------------------------------
+
+
+def attempt(work, *arguments):
+    """What the work gives, or the name of the error it raises on purpose."""
+    try:
+        return work(*arguments)
+    except ObicError as error:
+        return type(error).__name__
+
+
+def digest(*arrays) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array) for array in arrays)).hexdigest()
+
+
+def sections(data: bytes, model: weights.CodecModel) -> dict:
+    """What `Reader.sections` gives, by this reader; an error is its name."""
+    container = attempt(open_container, data, LIMITS)
+    if not isinstance(container, Container):
+        return {"header": container}
+    header = container.header
+    size = header.height, header.width
+    labels = attempt(decode_label_map, header.mask, *grid_size(*size), header.n_layers)
+    mask, broken = attempt(container.read_part, PART_PIXEL_MASK), isinstance(labels, str)
+    if isinstance(mask, bytes):
+        mask = None if broken else attempt(decode_pixel_mask, mask, labels, *size)
+    return {
+        "header": {
+            "width": header.width,
+            "height": header.height,
+            "model": header.model,
+            "layers": [
+                {"index": entry.index, "name": name, "quality": entry.quality, "length": entry.length}
+                for entry, name in zip(header.layers, header.layer_names, strict=True)
+            ],
+            "bytes": {"total": container.total_bytes, "mask": container.mask_bytes, "parts": container.optional_bytes},
+        },
+        "labels": labels if broken else digest(labels),
+        "pixelMask": mask if not isinstance(mask, np.ndarray) else digest(mask),
+        "layers": [
+            layer_section(container, entry.index, model, broken)
+            for entry in header.layers
+            if entry.length is not None
+        ],
+        "end": attempt(container.check_end),
+    }
+
+
+def layer_section(container: Container, index: int, model: weights.CodecModel, labels_broken: bool) -> str | None:
+    if labels_broken or container.header.model != model.fingerprint:
+        stream = attempt(container.read_layer, index)
+        return stream if isinstance(stream, str) else None
+    integers = attempt(codec.decode_symbols, container, index, model)
+    return integers if isinstance(integers, str) else digest(*integers)
+
+
+def without_messages(answer):
+    """The answer of the reader with the names of errors in place of errors."""
+    if isinstance(answer, dict):
+        return answer.get("error") or {name: without_messages(value) for name, value in answer.items()}
+    return [without_messages(value) for value in answer] if isinstance(answer, list) else answer
+
+
+def assert_same(reader: Reader, data: bytes, model: weights.CodecModel) -> None:
+    """Both readers say the same of a file, section by section."""
+    theirs = without_messages(
+        reader.sections(
+            data,
+            maxPixels=LIMITS.max_pixels,
+            maxHeaderBytes=LIMITS.max_header_bytes,
+            maxPartBytes=LIMITS.max_part_bytes,
+        )
+    )
+    theirs.pop("symbols", None)
+    ours = sections(data, model)
+    if (theirs["header"], ours["header"]) != ("UnsupportedError", "HeaderError"):  # another version, of another form
+        assert theirs == ours
+
+
+any_bytes = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@any_bytes
+@given(st.binary(max_size=200))
+def test_changed_files(reader, tiny_decoder, data):
+    assert_same(reader, changed_file(Choices(data)), tiny_decoder)
+
+
+@any_bytes
+@given(st.binary(max_size=60))
+def test_any_header(reader, tiny_decoder, data):
+    assert_same(reader, assemble(data, []), tiny_decoder)
+
+
+def test_broken_files_section_by_section(reader, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    model = codec.load_model("cpu")
+    for path in HERE.glob("*.obic"):
+        assert_same(reader, path.read_bytes(), model)
+
+
+@any_bytes
+@given(st.text(max_size=12))
+def test_names(reader, name):
+    """A name is refused by both, or by none."""
+    data = mux(width=9, height=9, model=1, mask=b"m", qualities=(1, 2), streams={}, names=("first one", "x" * 9))
+    encoded = name.encode("utf-8", "surrogatepass")[:9].ljust(9, b"x")
+    data = data.replace(b"x" * 9, encoded)
+    body = data[7:-2]
+    data = assemble(body, [])
+    ours = attempt(open_container, data)
+    theirs = reader.sections(data)["header"]
+    if isinstance(ours, Container):
+        assert [layer["name"] for layer in theirs["layers"]] == list(ours.header.layer_names)
+    else:
+        assert theirs["error"] == ours
+
+
+def test_a_bomb_is_refused_before_anything_is_allocated(reader):
+    assert reader.sections((HERE / "limit.obic").read_bytes())["header"]["error"] == "LimitError"
+    largest = mux(width=2**13, height=2**13, model=1, mask=b"\xff", qualities=(1, 2), streams={0: b"\1", 1: b"\1"})
+    assert reader.sections(largest)["labels"]["error"] == "FormatError"
+    assert reader.picture(largest)[1]["error"] in ("UnsupportedError", "ObicError", "FormatError")
+
+
+# --- the networks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("speed", ["relaxed", "simd", "plain"])
+def test_builds(reader, speed):
+    folder = SETS[-1]
+    pixels, facts = reader.picture((folder / "five-layers.obic").read_bytes(), speed=speed)
+    if pixels is None and speed == "relaxed":
+        pytest.skip(facts["message"])
+    assert_near(pixels, np.asarray(Image.open(folder / "five-layers.png").convert("RGBA")))
+
+
+ODD = Shape(
+    fine=18, fine_blocks=3, coarse=27, coarse_blocks=2, latent=12, hyper=5, hyper_width=10, context=22,
+    context_blocks=2, levels=3, damped=True, scale_hidden=7,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory, reader):
+    """A model of a shape that nothing suits, with a look of its own, known to the reader: its folder of weights."""
+    folder = tmp_path_factory.mktemp("odd")
+    torch.manual_seed(3)
+    network = new_network(ODD)
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    arrays = codec_arrays(network, gaussian_tables())
+    fingerprint = f"{weights.fingerprint_of(arrays, ODD):08x}"
+    data = file_bytes(arrays)
+    about = {"fingerprint": fingerprint, "file": "odd.npz", "sha256": sha256(data), "shape": ODD.as_dict()}
+    write_codec(folder, data, about)
+    look = with_grain(network.synthesis, ODD, 3)
+    look.layers[0].weight.data[:, -3:] = 0.3 * torch.randn(27, 3, 1, 1)
+    state = {name: value.detach().half().numpy() for name, value in look.state_dict().items()}
+    write_look(folder, "vivid", file_bytes(state), {})
+    reader.know(folder)
+    return folder
+
+
+@pytest.mark.parametrize("look", ["faithful", "vivid"])
+@pytest.mark.parametrize("side", [None, 4])
+def test_any_shape_in_tiles_or_whole(reader, odd, look, side, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(odd))
+    rgb, labels = picture(200, 150), disc(200, 150)
+    data = codec.encode_picture(rgb, labels, 2, qualities=(40, 90), model=codec.load_model("cpu", encoder=True))
+    expected = codec.decode_picture(open_container(data), codec.load_model("cpu", look=look))
+    pixels, _ = reader.picture(data, look=look, **({} if side is None else {"side": side}))
+    assert_near(pixels, rgba(expected))
+    assert expected.rgb.std() > 1
+
+
+def test_a_model_that_is_damaged_is_refused(reader, tmp_path):
+    name, data = next(web.model_files(GOLDEN))
+    for bad in (data[:-1], data[:500] + b"\0" + data[501:], b"PK" + data[2:], b""):
+        (tmp_path / name).write_bytes(bad)
+        assert reader.ask(model=str(tmp_path / name))["error"] == "FormatError"
+
+
+def test_the_command_writes_what_the_reader_looks_for(tmp_path, capsys):
+    assert web.main([str(GOLDEN), "--out", str(tmp_path / "models")]) == 0
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["model-99f473ba.bin"]
+    assert web.main([str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_compiled_code_is_that_of_the_source(monkeypatch):
+    pytest.importorskip("ziglang", reason="the compiler is not installed: make wasm")
+    monkeypatch.syspath_prepend(WEB / "native")
+    assert importlib.import_module("build").text() == (WEB / "src" / "wasm.ts").read_text()
