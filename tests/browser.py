@@ -1,0 +1,116 @@
+"""A headless Chromium for the tests, driven over a pipe by the DevTools protocol: no driver, no port, no library."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --force-color-profile=srgb --remote-debugging-pipe"
+)
+
+
+class Page:
+    """One page of a browser. Every method waits until it is done, and raises RuntimeError for an error in the page."""
+
+    def __init__(self, commands: int, answers: int):
+        self._commands, self._answers = commands, answers
+        self._rest, self._last, self._session = b"", 0, None
+        self.problems: list[str] = []  # errors that the page itself told
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters) -> dict:
+        """One command of the DevTools protocol."""
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while (answer := self._receive()).get("id") != self._last:
+            self._note(answer)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']['message']}")
+        return answer["result"]
+
+    def open(self, address: str) -> None:
+        self.call("Page.navigate", url=address)
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def run(self, code: str):
+        """The value of an expression, awaited if it is a promise."""
+        answer = self.call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", "an error in the page"))
+        return answer["result"].get("value")
+
+    def wait(self, condition: str, seconds: float = 60) -> None:
+        """Waits until an expression is true."""
+        watch = f"(async () => {{ while (!({condition})) await new Promise((done) => setTimeout(done, 20)); }})()"
+        limit = f"new Promise((_, fail) => setTimeout(() => fail(new Error('waited in vain')), {1000 * seconds}))"
+        self.run(f"Promise.race([{watch}, {limit}])")
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """One key, as a person presses it."""
+        about = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def resize(self, width: int, height: int, mobile: bool = False) -> None:
+        about = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self.call("Emulation.setDeviceMetricsOverride", **about)
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+    def _receive(self) -> dict:
+        while b"\0" not in self._rest:
+            piece = os.read(self._answers, 1 << 16)
+            if not piece:
+                raise RuntimeError("the browser has ended")
+            self._rest += piece
+        message, _, self._rest = self._rest.partition(b"\0")
+        return json.loads(message)
+
+    def _note(self, event: dict) -> None:
+        if event.get("method") == "Runtime.exceptionThrown":
+            details = event["params"]["exceptionDetails"]
+            self.problems.append(details.get("exception", {}).get("description", details["text"]))
+        if event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
+            self.problems.append(event["params"]["entry"]["text"])
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Page]:
+    """A page of a new browser. profile: a folder that it may fill."""
+    commands, answers = os.pipe(), os.pipe()
+    # Chromium reads from 3 and writes to 4; the shell puts the pipes there.
+    line = f'exec "$0" "$@" 3<&{commands[0]} 4>&{answers[1]}'
+    process = subprocess.Popen(
+        ["sh", "-c", line, CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}"],
+        pass_fds=(commands[0], answers[1]),
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(commands[0])
+    os.close(answers[1])
+    try:
+        page = Page(commands[1], answers[0])
+        yield page
+        page._session = None
+        page.call("Browser.close")
+    finally:
+        os.close(commands[1])
+        os.close(answers[0])
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
