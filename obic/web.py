@@ -1,7 +1,7 @@
 """Room 4. Models as the decoder for browsers wants them: `python -m obic.web FOLDER`. numpy alone, no networks.
 
-A model file has the decoder's arrays of a file of weights as they are, so nothing is lost, one behind the other, so that
-a browser need not unpack them; `web/src/model.ts` says how. A look is a file of its own.
+A model file has the decoder's arrays of a file of weights as they are, so nothing is lost, one behind the other, so
+that a browser need not unpack them; `web/src/model.ts` says how. A look is a file of its own.
 """
 
 import argparse
@@ -15,10 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
+from obic.errors import ObicError
+
 MAGIC = b"OBICMODEL1\0\0"
 ALIGNMENT = 8
 MANIFEST = "manifest.json"
 ENCODER = "encoder."  # prefix of the arrays that only an encoder needs
+
+
+def site_folder() -> Path:
+    """The built viewer: inside an installed package, or in a checkout. Raises ObicError if it is not built."""
+    package = Path(__file__).parent
+    for folder in (package / "_site", package.parent / "web" / "site"):
+        if (folder / "index.html").is_file():
+            return folder
+    raise ObicError("the viewer is not built: run `make web`, which needs Node")
 
 
 def model_files(folder: Path) -> Iterator[tuple[str, bytes]]:

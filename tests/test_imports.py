@@ -14,7 +14,7 @@ ROOMS = [  # the first prefix that fits a module's path tells its room
     (1, ("container", "pillow_watch")),
     (2, ("masks", "entropy", "layers", "rate", "looks")),
     (3, ("images", "metadata", "metrics", "weights", "nn", "segment")),
-    (4, ("codec", "networks", "recipe", "api", "pillow_plugin")),
+    (4, ("codec", "networks", "recipe", "api", "pillow_plugin", "web")),
     (5, ("__init__", "__main__", "cli", "ray")),
     (6, ("train", "bench")),
 ]
