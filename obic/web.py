@@ -10,7 +10,8 @@ import json
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,19 @@ def site_folder() -> Path:
     raise ObicError("the viewer is not built: run `make web`, which needs Node")
 
 
-def model_files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """The name and the bytes of each model file for the codecs in a folder of weights, and for their looks.
+def models_in(folder: Path) -> dict[str, Callable[[], bytes]]:
+    """The model files for the codecs in a folder of weights, and for their looks: each by its name, made when called.
 
     Raises OSError where a file is missing.
     """
+    found = {}
     for entry in json.loads((folder / MANIFEST).read_text())["codecs"]:
         about = {"fingerprint": entry["fingerprint"], "look": "faithful", "shape": entry["shape"]}
-        yield model_name(**about), model_bytes(about, _arrays(folder / entry["file"]))
+        found[model_name(**about)] = partial(_model_file, about, folder / entry["file"], "")
         for look, its in entry.get("looks", {}).items():
-            synthesis = {f"network.synthesis.{name}": array for name, array in _arrays(folder / its["file"]).items()}
-            yield model_name(**about | {"look": look}), model_bytes(about | {"look": look}, synthesis)
+            other = {**about, "look": look}
+            found[model_name(**other)] = partial(_model_file, other, folder / its["file"], "network.synthesis.")
+    return found
 
 
 def model_name(fingerprint: str, look: str, **_: object) -> str:
@@ -64,9 +67,10 @@ def model_bytes(about: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -
     return whole + struct.pack("<I", zlib.crc32(whole))
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _model_file(about: Mapping[str, object], path: Path, prefix: str) -> bytes:
     with np.load(io.BytesIO(path.read_bytes())) as archive:
-        return {name: archive[name] for name in archive.files if not name.startswith(ENCODER)}
+        names = [name for name in archive.files if not name.startswith(ENCODER)]
+        return model_bytes(about, {prefix + name: archive[name] for name in names})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        for name, data in model_files(options.folder):
+        for name, make in models_in(options.folder).items():
+            data = make()
             (options.out / name).write_bytes(data)
             print(f"{options.out / name}: {len(data):,} bytes")
     except OSError as error:

@@ -1,6 +1,7 @@
 """A headless Chromium for the tests, driven over a pipe by the DevTools protocol: no driver, no port, no library."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -92,11 +93,16 @@ class Page:
 def browser(profile: Path) -> Iterator[Page]:
     """A page of a new browser. profile: a folder that it may fill."""
     commands, answers = os.pipe(), os.pipe()
-    # Chromium reads from 3 and writes to 4; the shell puts the pipes there.
-    line = f'exec "$0" "$@" 3<&{commands[0]} 4>&{answers[1]}'
+
+    def connect() -> None:  # Chromium reads from 3 and writes to 4
+        ends = fcntl.fcntl(commands[0], fcntl.F_DUPFD, 10), fcntl.fcntl(answers[1], fcntl.F_DUPFD, 10)
+        os.dup2(ends[0], 3)
+        os.dup2(ends[1], 4)
+
     process = subprocess.Popen(
-        ["sh", "-c", line, CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}"],
-        pass_fds=(commands[0], answers[1]),
+        [CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}"],
+        preexec_fn=connect,
+        pass_fds=(3, 4),
         stderr=subprocess.DEVNULL,
     )
     os.close(commands[0])

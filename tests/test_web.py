@@ -62,8 +62,8 @@ class Reader:
 
     def know(self, folder: Path) -> None:
         """Makes the models of a folder of weights known."""
-        for name, data in web.model_files(folder):
-            (self.folder / name).write_bytes(data)
+        for name, make in web.models_in(folder).items():
+            (self.folder / name).write_bytes(make())
             self.ask(model=str(self.folder / name))
 
     def sections(self, data: bytes, **limits) -> dict:
@@ -323,7 +323,8 @@ def test_any_shape_in_tiles_or_whole(reader, odd, look, side, monkeypatch):
 
 
 def test_a_model_that_is_damaged_is_refused(reader, tmp_path):
-    name, data = next(web.model_files(GOLDEN))
+    ((name, make),) = web.models_in(GOLDEN).items()
+    data = make()
     for bad in (data[:-1], data[:500] + b"\0" + data[501:], b"PK" + data[2:], b""):
         (tmp_path / name).write_bytes(bad)
         assert reader.ask(model=str(tmp_path / name))["error"] == "FormatError"

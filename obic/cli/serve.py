@@ -5,7 +5,7 @@ import mimetypes
 import re
 import webbrowser
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -19,7 +19,7 @@ from obic.cli.info import describe
 from obic.constants import MEDIA_TYPE
 from obic.container import open_container
 from obic.errors import ObicError
-from obic.web import model_files, site_folder
+from obic.web import models_in, site_folder
 
 LOOPBACK = "127.0.0.1"
 FOR_EVER = "max-age=31536000, immutable"  # a model's name tells what it is
@@ -75,8 +75,8 @@ class Site:
             return self.gallery().encode(), "text/html; charset=utf-8", "no-cache"
         place, _, name = path.removeprefix("/").partition("/")
         if place == "viewer" and name.startswith("models/"):
-            data = self.models.get(name.removeprefix("models/"))
-            return data and (data, "application/octet-stream", FOR_EVER)
+            make = self.models.get(name.removeprefix("models/"))
+            return make and (make(), "application/octet-stream", FOR_EVER)
         root = {"viewer": self.viewer, "files": self.folder}.get(place)
         file = root and (root / (name or "index.html")).resolve()
         if file and self._is_public(file):
@@ -104,10 +104,10 @@ class Site:
             return {"name": name, "problem": str(error)}
 
     @cached_property
-    def models(self) -> dict[str, bytes]:
+    def models(self) -> dict[str, Callable[[], bytes]]:
         from obic.weights import folders
 
-        return {name: data for folder in reversed(folders()) for name, data in model_files(folder)}
+        return {name: cache(make) for folder in reversed(folders()) for name, make in models_in(folder).items()}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -2,7 +2,8 @@
 
 import { decode, type Look } from "./index.js";
 
-const STYLE = ":host { display: inline-block } canvas { display: block; width: 100%; height: auto }";
+const STYLE = new CSSStyleSheet(); // not an element: a page may forbid those
+STYLE.replaceSync(":host { display: inline-block } canvas { display: block; width: 100%; height: auto }");
 
 /**
  * Attributes: src, layer (names or indices, separated by commas), look, alt, loading ("lazy" waits until it is near the
@@ -19,11 +20,11 @@ export class ObicImage extends HTMLElement {
 
   constructor() {
     super();
-    const style = document.createElement("style");
-    style.textContent = STYLE;
     this.canvas.setAttribute("part", "canvas");
     this.canvas.width = this.canvas.height = 0;
-    this.attachShadow({ mode: "open" }).append(style, this.canvas);
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [STYLE];
+    root.append(this.canvas);
   }
 
   connectedCallback(): void {
