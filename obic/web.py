@@ -10,13 +10,14 @@ import json
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from obic.errors import ObicError
+from obic.errors import ObicError, UnsupportedError
 
 MAGIC = b"OBICMODEL1\0\0"
 ALIGNMENT = 8
@@ -46,6 +47,26 @@ def models_in(folder: Path) -> dict[str, Callable[[], bytes]]:
             other = {**about, "look": look}
             found[model_name(**other)] = partial(_model_file, other, folder / its["file"], "network.synthesis.")
     return found
+
+
+def model_of(fingerprint: int) -> bytes:
+    """The model file of a codec. Raises UnsupportedError if no folder of weights has it."""
+    from obic.weights import folders
+
+    name = model_name(f"{fingerprint:08x}", "faithful")
+    for folder in folders():
+        if make := models_in(folder).get(name):
+            return make()
+    raise UnsupportedError(f"model {fingerprint:08x} is not here: name a folder with its weights in OBIC_WEIGHTS")
+
+
+def embedded_decoder(models: Iterable[bytes]) -> str:
+    """The scripts that let a page without a network show elements <obic-img>. Raises ObicError as `site_folder`."""
+    site = site_folder()
+    worker, live = ((site / name).read_text("utf-8") for name in ("live-worker.js", "live.js"))
+    parts = [f'<script type="text/plain" id="obic-worker">{worker}</script>']
+    parts += [f'<script type="text/plain" class="obic-model">{b64encode(data).decode()}</script>' for data in models]
+    return "\n".join([*parts, f'<script type="module">{live}</script>'])
 
 
 def model_name(fingerprint: str, look: str, **_: object) -> str:

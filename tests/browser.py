@@ -53,7 +53,7 @@ class Page:
             raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", "an error in the page"))
         return answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 60) -> None:
+    def wait(self, condition: str, seconds: float = 120) -> None:
         """Waits until an expression is true."""
         watch = f"(async () => {{ while (!({condition})) await new Promise((done) => setTimeout(done, 20)); }})()"
         limit = f"new Promise((_, fail) => setTimeout(() => fail(new Error('waited in vain')), {1000 * seconds}))"

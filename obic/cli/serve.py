@@ -1,6 +1,5 @@
 """Room 5. `obic serve`: a folder of files as a gallery for browsers, which decode them. http.server does the rest."""
 
-import json
 import mimetypes
 import re
 import webbrowser
@@ -8,25 +7,26 @@ from collections.abc import Callable
 from functools import cache, cached_property, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import click
 
 from obic.cli.common import obic_command, say, settings
 from obic.cli.info import describe
+from obic.cli.report import page
 from obic.constants import MEDIA_TYPE
 from obic.container import open_container
 from obic.errors import ObicError
 from obic.web import models_in, site_folder
 
 LOOPBACK = "127.0.0.1"
+DECODER = '<script type="module" src="/viewer/element.js"></script>'
 FOR_EVER = "max-age=31536000, immutable"  # a model's name tells what it is
 TYPES = {".obic": MEDIA_TYPE, ".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 POLICY = (
     "default-src 'self'; img-src 'self' data:; connect-src *; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'wasm-unsafe-eval'"
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'"
 )
 
 EXAMPLES = """
@@ -66,6 +66,7 @@ class Site:
     """What there is to serve: the files below a folder, the viewer, the models."""
 
     def __init__(self, folder: Path):
+        self._limits = settings().limits  # of the command line, which other threads do not have
         self.folder = folder.resolve()
         self.viewer = site_folder().resolve()
 
@@ -91,15 +92,15 @@ class Site:
 
     def gallery(self) -> str:
         """The page with all files that are there now."""
-        template = resources.files("obic.cli").joinpath("serve.html").read_text("utf-8")
         files = sorted(path for path in self.folder.rglob("*.obic") if self._is_public(path.resolve()))
         names = [path.relative_to(self.folder).as_posix() for path in files]
-        facts = {"folder": self.folder.name, "files": [self._facts(name) for name in names]}
-        return template.replace("/*facts*/", json.dumps(facts).replace("<", "\\u003c"))
+        return page("gallery.html", {"title": self.folder.name, "files": list(map(self._facts, names))}, DECODER)
 
     def _facts(self, name: str) -> dict:
+        address = f"/files/{quote(name)}"
+        about = {"name": name, "src": address, "link": f"/viewer/?src={quote(address)}"}
         try:
-            return {"name": name, **describe(open_container(self.folder / name, settings().limits))}
+            return {**about, **describe(open_container(self.folder / name, self._limits))}
         except (ObicError, OSError) as error:
             return {"name": name, "problem": str(error)}
 

@@ -48,11 +48,11 @@ export class WorkerEngine implements Engine {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
 
-  constructor(address: string | URL) {
-    this.worker = new Worker(address, { type: "module", name: "obic" });
+  constructor(worker: Worker | string | URL) {
+    this.worker = worker instanceof Worker ? worker : new Worker(worker, { type: "module", name: "obic" });
     this.worker.onmessage = ({ data }: MessageEvent<Reply>) => this.receive(data);
     this.worker.onerror = (event) => {
-      const error = new ObicError(`the worker at ${address} failed: ${event.message || "it could not be loaded"}`);
+      const error = new ObicError(`the decoder's worker failed: ${event.message || "it could not be loaded"}`);
       for (const { reject } of this.waiting.values()) reject(error);
       this.waiting.clear();
     };

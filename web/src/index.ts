@@ -84,14 +84,14 @@ export function extract(input: Input, layer: string | number | (string | number)
 }
 
 let models: string | URL = new URL("./models/", import.meta.url);
-let worker: string | URL | false = new URL("./worker.js", import.meta.url);
+let worker: Worker | string | URL | false = new URL("./worker.js", import.meta.url);
 let engine: Engine | undefined;
 
 /**
  * models: the address of the folder with the model files; "models/" beside this module.
- * worker: the address of worker.js; false: decode in the thread that asks, which is what happens where there are no workers.
+ * worker: the address of worker.js, or a worker that runs it; false: decode in the thread that asks, which is what happens where there are no workers.
  */
-export function configure(settings: { models?: string | URL; worker?: string | URL | false }): void {
+export function configure(settings: { models?: string | URL; worker?: Worker | string | URL | false }): void {
   if (settings.models !== undefined) models = new URL(settings.models, globalThis.document?.baseURI);
   if (settings.worker !== undefined) {
     worker = settings.worker;
