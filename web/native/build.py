@@ -19,7 +19,6 @@ MODULES = {  # name: source and features
     "coder": ("coder.c", BASE),
     "networks": ("networks.c", BASE),
     "networksSimd": ("networks.c", BASE + "+simd128"),
-    "networksRelaxed": ("networks.c", BASE + "+simd128+relaxed_simd"),
 }
 
 

@@ -6,12 +6,6 @@ typedef int I __attribute__((ext_vector_type(4)));
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define LOAD(p) (*(const Unaligned *)(p))
 
-#ifdef __wasm_relaxed_simd__
-#define FMA(a, b, c) __builtin_wasm_relaxed_madd_f32x4(a, b, c)
-#else
-#define FMA(a, b, c) ((a) * (b) + (c))
-#endif
-
 extern unsigned char __heap_base[];
 EXPORT(heap) unsigned char *heap(void) { return __heap_base; }
 
@@ -23,12 +17,12 @@ static inline V sigmoid(V x) { // 1 / (1 + 2^t); 2^t as a power of two times a p
   t = t > 126.0f ? all(126) : t;
   V whole = __builtin_elementwise_roundeven(t), part = t - whole;
   V power = all(1.54035304e-4f);
-  power = FMA(power, part, all(1.33335581e-3f));
-  power = FMA(power, part, all(9.61812911e-3f));
-  power = FMA(power, part, all(5.55041087e-2f));
-  power = FMA(power, part, all(2.40226507e-1f));
-  power = FMA(power, part, all(6.93147181e-1f));
-  power = FMA(power, part, all(1));
+  power = power * part + 1.33335581e-3f;
+  power = power * part + 9.61812911e-3f;
+  power = power * part + 5.55041087e-2f;
+  power = power * part + 2.40226507e-1f;
+  power = power * part + 6.93147181e-1f;
+  power = power * part + 1;
   I exponent = (__builtin_convertvector(whole, I) + 127) << 23;
   return 1.0f / (1.0f + power * *(V *)&exponent);
 }
@@ -60,13 +54,13 @@ static inline __attribute__((always_inline)) void tile(const float *x, int rows,
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
       V s = all(from[r][k]);
-      left[r] = FMA(s, w0, left[r]), right[r] = FMA(s, w1, right[r]);
+      left[r] += s * w0, right[r] += s * w1;
     }
   }
 #pragma unroll
   for (int r = 0; r < ROWS; r++) {
     if (r >= rows) break;
-    V s = all(scale ? scale[r] : 1.0f), a = FMA(left[r], s, LOAD(b)), c = FMA(right[r], s, LOAD(b + 4));
+    V s = all(scale ? scale[r] : 1.0f), a = left[r] * s + LOAD(b), c = right[r] * s + LOAD(b + 4);
     if (mode == GLU) store(y, a * sigmoid(c), n);
     else {
       if (mode == SILU) a *= sigmoid(a), c *= sigmoid(c);
@@ -97,7 +91,7 @@ EXPORT(damping) void damping(const float *x, int P, int C, float g, float *scale
     V sums = all(0);
     for (int c = 0; c < C; c += 4) {
       V v = fetch(x + c, C - c);
-      sums = FMA(v, v, sums);
+      sums += v * v;
     }
     scale[p] = 1.0f / __builtin_sqrtf(1.0f + g * (sums[0] + sums[1] + sums[2] + sums[3]) / C);
   }
@@ -119,9 +113,9 @@ EXPORT(depthwise) void depthwise(const float *x, int h, int w, int C, const floa
         V sum = fetch(b + c, C - c);
         if (taps == 9 && C - c >= 4) {
 #pragma unroll
-          for (int t = 0; t < 9; t++) sum = FMA(LOAD(from[t] + c), LOAD(by[t] + c), sum);
+          for (int t = 0; t < 9; t++) sum += LOAD(from[t] + c) * LOAD(by[t] + c);
         } else {
-          for (int t = 0; t < taps; t++) sum = FMA(fetch(from[t] + c, C - c), fetch(by[t] + c, C - c), sum);
+          for (int t = 0; t < taps; t++) sum += fetch(from[t] + c, C - c) * fetch(by[t] + c, C - c);
         }
         store(y + c, sum, C - c);
       }

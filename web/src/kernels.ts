@@ -3,7 +3,7 @@
 import { fromBase64 } from "./bytes.js";
 import { UnsupportedError } from "./errors.js";
 import type { Model } from "./model.js";
-import { networks, networksRelaxed, networksSimd } from "./wasm.js";
+import { networks, networksSimd } from "./wasm.js";
 
 interface Exports {
   memory: WebAssembly.Memory;
@@ -49,10 +49,10 @@ export interface Up {
   factor: number;
 }
 
-/** Which build runs here: "relaxed" has fused multiplication and addition, "plain" no SIMD. */
-export type Speed = "relaxed" | "simd" | "plain";
+/** Which build runs here, with SIMD or without. */
+export type Speed = "simd" | "plain";
 
-const BUILDS: [Speed, string][] = [["relaxed", networksRelaxed], ["simd", networksSimd], ["plain", networks]];
+const BUILDS: [Speed, string][] = [["simd", networksSimd], ["plain", networks]];
 
 export class Kernels {
   private top: number;
