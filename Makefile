@@ -10,7 +10,7 @@ NPM := $(shell command -v npm)
 WEB := web/build/driver.mjs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo web wasm test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
+.PHONY: help setup demo web wasm test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday bench-web train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-everyday: $(READY) data ## sizes asked for, pixel masks, many pictures; wr
 	$(BIN)/python -m obic.bench.ratecontrol --data $(DATA) $(ARGS)
 	$(BIN)/python -m obic.bench.alpha --data $(DATA) $(ARGS)
 	$(BIN)/python -m obic.bench.throughput --data $(DATA) $(ARGS)
+
+bench-web: $(READY) $(WEB) data ## the decoder for browsers beside the command, in Chromium; writes docs/web.md
+	$(BIN)/python -m obic.bench.web --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)

@@ -1,7 +1,6 @@
-"""A headless Chromium for the tests, driven over a pipe by the DevTools protocol: no driver, no port, no library."""
+"""A headless Chromium, driven over a pipe by the DevTools protocol: no driver, no port, no library. POSIX alone."""
 
 import base64
-import fcntl
 import json
 import os
 import shutil
@@ -95,7 +94,7 @@ def browser(profile: Path) -> Iterator[Page]:
     commands, answers = os.pipe(), os.pipe()
 
     def connect() -> None:  # Chromium reads from 3 and writes to 4
-        ends = fcntl.fcntl(commands[0], fcntl.F_DUPFD, 10), fcntl.fcntl(answers[1], fcntl.F_DUPFD, 10)
+        ends = [_above(4, end) for end in (commands[0], answers[1])]
         os.dup2(ends[0], 3)
         os.dup2(ends[1], 4)
 
@@ -120,3 +119,8 @@ def browser(profile: Path) -> Iterator[Page]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _above(lowest: int, descriptor: int) -> int:
+    """The descriptor, or a copy of it with a larger number than `lowest`."""
+    return descriptor if descriptor > lowest else _above(lowest, os.dup(descriptor))
