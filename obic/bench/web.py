@@ -34,9 +34,9 @@ from obic.web import model_of, models_in, site_folder
 from obic.weights import folders
 
 HEADING = "## Measured"
-NOTE = """Made by `python -m obic.bench.web`, {threads} thread(s) for the command and one worker for the browser, the smallest
-of {repeats}, by turns: {version}. *First* is the first picture of a page, the model fetched from this machine and made ready;
-the command is a process, its start and the PNG included. Pixels differ by at most {largest} of 255.
+NOTE = """Made by `python -m obic.bench.web`, {threads} thread(s) for the command and one worker for the browser, the
+smallest of {repeats}, by turns: {version}. *First* is the first picture of a page, the model fetched from this machine
+and made ready; the command is a process, its start and the PNG included. Pixels differ by at most {largest} of 255.
 
 """
 SHOW = """
@@ -54,6 +54,10 @@ SHOW = """
   window.shown = image;
   return (performance.now() - start) / 1000;
 })()"""
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "chelsea.png"
+READY = "document.getElementById('status').textContent.includes('alone: ')"  # the object of a picture is there
 
 
 class Row(NamedTuple):
@@ -102,6 +106,18 @@ def measure(name: str, folder: Path, window: Page, address: str, repeats: int, t
     shown, expected = (np.asarray(Image.open(file).convert("RGB")) for file in (io.BytesIO(picture), folder / "x.png"))
     largest = np.abs(shown.astype(int) - expected).max()
     return Row(name, min(commands), pages[0], min(pages[1:]), int(largest))
+
+
+def photograph(folder: Path, window: Page, address: str, out: Path) -> None:
+    """A picture of the viewer that shows the object of an example, for the README."""
+    run_obic("encode", EXAMPLE, "-o", folder / "chelsea.obic", threads=1, device="cpu")
+    window.resize(1040, 600)
+    window.open(f"{address}/viewer/?src=/files/chelsea.obic")
+    window.wait("document.querySelector('input[name=layer][value=\"1\"]')")
+    window.run("document.querySelector('input[name=layer][value=\"1\"]').click()")
+    window.wait(READY)
+    window.screenshot(folder / "viewer.png")
+    Image.open(folder / "viewer.png").convert("RGB").save(out, "WEBP", quality=80, method=6)
 
 
 def downloads(model: int) -> list[tuple[str, int, int]]:
@@ -153,6 +169,8 @@ def main() -> None:
             Image.fromarray(rgb).save(Path(place, f"{name}.png"))
             run_obic("encode", Path(place, f"{name}.png"), threads=args.threads, device="cpu")
             rows.append(measure(name, Path(place), window, address, args.repeats, args.threads))
+        if out:
+            photograph(Path(place), window, address, out.with_name("viewer.webp"))
         model = open_container(Path(place, f"{rows[0].size}.obic")).header.model
         version = window.call("Browser.getVersion")["product"].replace("Headless", "").replace("/", " ")
     note = NOTE.format(
