@@ -121,6 +121,7 @@ class Decoding {
   private readonly labels: Plane;
   private readonly latent: Latent;
   private readonly shown: number[] = [];
+  private nextPartial = 0; // when there may be one, so that they take half of the time at most
 
   constructor(private readonly container: Container, private readonly codec: Codec, private readonly options: DecodeOptions) {
     this.labels = labelMap(container.header);
@@ -134,7 +135,7 @@ class Decoding {
     await container.prefetch(wanted, wanted.includes(0) ? [] : [PIXEL_MASK]);
     let failure: unknown;
     for (const index of wanted) {
-      if (partial && this.shown.length && !container.hasLayer(index)) partial(await this.picture(await synthesis, false));
+      if (partial && this.shown.length && !container.hasLayer(index)) await this.showPartial(await synthesis, partial);
       try {
         await this.add(index);
       } catch (error) {
@@ -145,6 +146,13 @@ class Decoding {
     if (!this.shown.length) throw failure ?? new FormatError("the file holds no layer");
     if (!options.layers && options.damaged !== "skip") await container.checkEnd();
     return this.picture(await synthesis, true);
+  }
+
+  private async showPartial(synthesis: Synthesis, partial: (picture: Picture) => void): Promise<void> {
+    const start = performance.now();
+    if (start < this.nextPartial) return;
+    partial(await this.picture(synthesis, false));
+    this.nextPartial = 2 * performance.now() - start;
   }
 
   /** The layers to decode, by index in the order of the file. */

@@ -77,7 +77,8 @@ async function draw(): Promise<void> {
     paint(decoded, title);
     save.disabled = false;
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    tell(`${title}: ${file.width} × ${file.height} pixels, ${number(file.bytes.total)} bytes, decoded in ${seconds} s`);
+    const own = layers ? `${number(file.layers[layers[0]].length!)} of ` : "";
+    tell(`${title}: ${file.width} × ${file.height} pixels, ${own}${number(file.bytes.total)} bytes, decoded in ${seconds} s`);
     complainOf(file, decoded, layers !== undefined);
   } catch (error) {
     if (wish !== newest) return;
