@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,10 +54,16 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition: str, seconds: float = 120) -> None:
-        """Waits until an expression is true."""
-        watch = f"(async () => {{ while (!({condition})) await new Promise((done) => setTimeout(done, 20)); }})()"
-        limit = f"new Promise((_, fail) => setTimeout(() => fail(new Error('waited in vain')), {1000 * seconds}))"
-        self.run(f"Promise.race([{watch}, {limit}])")
+        """Waits until an expression is true; until then it may fail, as it does while another page is loaded."""
+        end, failure = time.monotonic() + seconds, None
+        while time.monotonic() < end:
+            try:
+                if self.run(condition):
+                    return
+            except RuntimeError as error:
+                failure = error
+            time.sleep(0.02)
+        raise RuntimeError(f"waited in vain for {condition}") from failure
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """One key, as a person presses it."""
