@@ -366,10 +366,14 @@ def test_an_address_that_is_pasted(page, server):
     assert_near(seen(page), golden("one-row"))
 
 
-def test_damage_is_told_and_the_rest_shown(page, server):
-    page.open(f"{server.address}/viewer/?src=/files/header-sum.obic")
-    page.wait(f"!{PROBLEM}.hidden")
-    assert "checksum" in page.run(f"{PROBLEM}.textContent") and page.run("document.getElementById('viewer').hidden")
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [("/files/header-sum.obic", "checksum"), ("/files/nothing.obic", "HTTP 404"), ("http://[", "is no address")],
+)
+def test_what_cannot_be_shown(window, server, address, problem):
+    window.open(f"{server.address}/viewer/?src={address}")
+    window.wait(f"!{PROBLEM}.hidden")
+    assert problem in window.run(f"{PROBLEM}.textContent") and window.run("document.getElementById('viewer').hidden")
 
 
 def test_damage_of_a_layer(page, server):

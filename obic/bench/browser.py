@@ -71,6 +71,14 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
+    def cpu_seconds(self) -> float:
+        """What all processes of the browser have computed so far."""
+        session, self._session = self._session, None  # the browser is asked, not the page
+        try:
+            return sum(process["cpuTime"] for process in self.call("SystemInfo.getProcessInfo")["processInfo"])
+        finally:
+            self._session = session
+
     def resize(self, width: int, height: int, mobile: bool = False) -> None:
         about = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         self.call("Emulation.setDeviceMetricsOverride", **about)

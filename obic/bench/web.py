@@ -25,7 +25,7 @@ from PIL import Image
 
 from obic.bench.browser import CHROMIUM, Page, browser
 from obic.bench.commands import command, number, page
-from obic.bench.pictures import PictureError
+from obic.bench.pictures import read_folder
 from obic.bench.stages import run_obic
 from obic.cli.serve import Handler, Site
 from obic.container import open_container
@@ -34,9 +34,9 @@ from obic.web import model_of, models_in, site_folder
 from obic.weights import folders
 
 HEADING = "## Measured"
-NOTE = """Made by `python -m obic.bench.web`, {threads} thread(s) for the command and one worker for the browser, the
-smallest of {repeats}, by turns: {version}. *First* is the first picture of a page, the model fetched from this machine
-and made ready; the command is a process, its start and the PNG included. Pixels differ by at most {largest} of 255.
+NOTE = """Made by `python -m obic.bench.web`: CPU seconds, which say more than a clock where something else runs, the smallest
+of {repeats} by turns; {version}. The command is a process with one thread, its start and the PNG included. *First* is
+the first picture of a page, with the model, which comes from this machine. Pixels differ by at most {largest} of 255.
 
 """
 SHOW = """
@@ -47,12 +47,10 @@ SHOW = """
     image.addEventListener("load", resolve);
     image.addEventListener("error", (event) => reject(event.detail));
   });
-  const start = performance.now();
   image.setAttribute("src", "/files/%s");
   document.body.append(image);
   await loaded;
   window.shown = image;
-  return (performance.now() - start) / 1000;
 })()"""
 
 
@@ -61,7 +59,7 @@ READY = "document.getElementById('status').textContent.includes('alone: ')"  # t
 
 
 class Row(NamedTuple):
-    """Seconds for one picture, and by how much its pixels differ at most."""
+    """CPU seconds for one picture, and by how much its pixels differ at most."""
 
     size: str
     command: float
@@ -70,15 +68,13 @@ class Row(NamedTuple):
     largest: int
 
 
-def sizes(kodak: Sequence[Path]) -> dict[str, np.ndarray]:
+def sizes(pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The pictures that are measured: a small one, a usual one, four of those together."""
-    first, *others = [np.asarray(Image.open(path).convert("RGB")) for path in kodak]
-    four = [first, *(other for other in others if other.shape == first.shape)][:4]
-    return {
-        "320x320": first[:320, :320],
-        "x".join(map(str, first.shape[1::-1])): first,
-        f"{2 * first.shape[1]}x{2 * first.shape[0]}": np.vstack([np.hstack(four[:2]), np.hstack(four[2:])]),
-    }
+    first = pictures[0]
+    four = [each for each in pictures if each.shape == first.shape][:4]
+    four += [first] * (4 - len(four))
+    whole = np.vstack([np.hstack(four[:2]), np.hstack(four[2:])])
+    return {f"{rgb.shape[1]}x{rgb.shape[0]}": rgb for rgb in (first[:320, :320], first, whole)}
 
 
 @contextmanager
@@ -93,15 +89,17 @@ def served(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-def measure(name: str, folder: Path, window: Page, address: str, repeats: int, threads: int) -> Row:
+def measure(name: str, folder: Path, window: Page, address: str, repeats: int) -> Row:
     """One picture, command and browser by turns."""
     commands, pages = [], []
     window.open(f"{address}/viewer/")
     window.run("caches.delete('obic-models')")
     for _ in range(repeats):
         path = folder / f"{name}.obic"
-        commands.append(run_obic("decode", path, "-o", folder / "x.png", threads=threads, device="cpu").seconds)
-        pages.append(window.run(SHOW % path.name))
+        commands.append(run_obic("decode", path, "-o", folder / "x.png", threads=1, device="cpu").cpu_seconds)
+        start = window.cpu_seconds()
+        window.run(SHOW % path.name)
+        pages.append(window.cpu_seconds() - start)
     picture = base64.b64decode(window.run("window.shown.pixels.toDataURL('image/png')").partition(",")[2])
     shown, expected = (np.asarray(Image.open(file).convert("RGB")) for file in (io.BytesIO(picture), folder / "x.png"))
     largest = np.abs(shown.astype(int) - expected).max()
@@ -153,29 +151,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.web", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/")
     parser.add_argument("--repeats", type=number(2), default=5, metavar="N")
-    parser.add_argument("--threads", type=number(), default=1, help="of the command")
     parser.add_argument("--quick", action="store_true", help="the small picture alone; no file but with --out")
     parser.add_argument("--out", type=Path, help="folder with web.md (default: docs)")
     args = parser.parse_args()
-    kodak = sorted((args.data / "kodak").glob("*.png"))
-    if not kodak:
-        raise PictureError(f"{args.data / 'kodak'}: no pictures (PNG)")
+    pictures = sizes([each.rgb for each in read_folder(args.data / "kodak")])
     if CHROMIUM is None:
         raise ObicError("no Chromium or Chrome is installed")
     out = page(args.out, "web.md", whole=not args.quick)
     with tempfile.TemporaryDirectory() as place, served(Path(place)) as address, browser(Path(place, "p")) as window:
         rows = []
-        for name, rgb in list(sizes(kodak).items())[: 1 if args.quick else None]:
+        for name, rgb in list(pictures.items())[: 1 if args.quick else None]:
             Image.fromarray(rgb).save(Path(place, f"{name}.png"))
-            run_obic("encode", Path(place, f"{name}.png"), threads=args.threads, device="cpu")
-            rows.append(measure(name, Path(place), window, address, args.repeats, args.threads))
+            run_obic("encode", Path(place, f"{name}.png"), threads=1, device="cpu")
+            rows.append(measure(name, Path(place), window, address, args.repeats))
         if out:
             photograph(Path(place), window, address, out.with_name("viewer.webp"))
         model = open_container(Path(place, f"{rows[0].size}.obic")).header.model
         version = window.call("Browser.getVersion")["product"].replace("Headless", "").replace("/", " ")
-    note = NOTE.format(
-        threads=args.threads, repeats=args.repeats, version=version, largest=max(row.largest for row in rows)
-    )
+    note = NOTE.format(repeats=args.repeats, version=version, largest=max(row.largest for row in rows))
     text = note + tables(rows, downloads(model))
     print(text, end="")
     if out:

@@ -55,8 +55,9 @@ export class Decoder {
 
   /** The picture of a file. partial: is given what there is while the bytes of the next layer are still on their way. */
   async decode(source: ByteSource, options: DecodeOptions = {}, partial?: (picture: Picture) => void): Promise<Picture> {
-    const container = await Container.open(source, options.limits);
-    return new Decoding(container, await this.codec(container.header.model), options).run(partial);
+    const decoding = new Decoding(await Container.open(source, options.limits), options);
+    const [codec] = await Promise.all([this.codec(decoding.model), decoding.prefetch()]);
+    return decoding.run(codec, partial);
   }
 
   codec(fingerprint: number): Promise<Codec> {
@@ -116,28 +117,40 @@ export class Codec {
   }
 }
 
-/** One file being decoded. */
+/** One file being decoded. Raises at once what its header, its label map and the choice of layers have to say. */
 class Decoding {
   private readonly labels: Plane;
-  private readonly latent: Latent;
+  private readonly wanted: number[]; // layers by index, in the order of the file
   private readonly shown: number[] = [];
   private nextPartial = 0; // when there may be one, so that they take half of the time at most
 
-  constructor(private readonly container: Container, private readonly codec: Codec, private readonly options: DecodeOptions) {
-    this.labels = labelMap(container.header);
-    this.latent = codec.latent(this.labels.height, this.labels.width);
+  constructor(private readonly container: Container, private readonly options: DecodeOptions) {
+    const { header } = container;
+    const named = options.layers && new Set(options.layers.flatMap((layer) => container.layerIndices(layer)));
+    this.labels = labelMap(header);
+    this.wanted = fileOrder(header.layers)
+      .filter((layer) => (named ? named.has(layer.index) : layer.length !== null))
+      .map((layer) => layer.index);
   }
 
-  async run(partial?: (picture: Picture) => void): Promise<Picture> {
-    const { container, options } = this;
-    const synthesis = this.codec.synthesis(options.look ?? "faithful");
-    const wanted = this.wanted();
-    await container.prefetch(wanted, wanted.includes(0) ? [] : [PIXEL_MASK]);
+  get model(): number {
+    return this.container.header.model;
+  }
+
+  prefetch(): Promise<void> {
+    return this.container.prefetch(this.wanted, this.wanted.includes(0) ? [] : [PIXEL_MASK]);
+  }
+
+  async run(codec: Codec, partial?: (picture: Picture) => void): Promise<Picture> {
+    const { container, options, labels } = this;
+    const latent = codec.latent(labels.height, labels.width);
+    const synthesis = codec.synthesis(options.look ?? "faithful");
+    const picture = async (whole: boolean): Promise<Picture> => this.picture(latent, await synthesis, whole);
     let failure: unknown;
-    for (const index of wanted) {
-      if (partial && this.shown.length && !container.hasLayer(index)) await this.showPartial(await synthesis, partial);
+    for (const index of this.wanted) {
+      if (partial && this.shown.length && !container.hasLayer(index)) await this.showPartial(() => picture(false), partial);
       try {
-        await this.add(index);
+        await this.add(latent, codec, index);
       } catch (error) {
         if (options.damaged !== "skip" || !(error instanceof FormatError)) throw error;
         failure = error;
@@ -145,40 +158,31 @@ class Decoding {
     }
     if (!this.shown.length) throw failure ?? new FormatError("the file holds no layer");
     if (!options.layers && options.damaged !== "skip") await container.checkEnd();
-    return this.picture(await synthesis, true);
+    return picture(true);
   }
 
-  private async showPartial(synthesis: Synthesis, partial: (picture: Picture) => void): Promise<void> {
+  private async showPartial(picture: () => Promise<Picture>, partial: (picture: Picture) => void): Promise<void> {
     const start = performance.now();
     if (start < this.nextPartial) return;
-    partial(await this.picture(synthesis, false));
+    partial(await picture());
     this.nextPartial = 2 * performance.now() - start;
   }
 
-  /** The layers to decode, by index in the order of the file. */
-  private wanted(): number[] {
-    const { header } = this.container;
-    const named = this.options.layers && new Set(this.options.layers.flatMap((layer) => this.container.layerIndices(layer)));
-    return fileOrder(header.layers)
-      .filter((layer) => (named ? named.has(layer.index) : layer.length !== null))
-      .map((layer) => layer.index);
-  }
-
-  private async add(index: number): Promise<void> {
+  private async add(latent: Latent, codec: Codec, index: number): Promise<void> {
     const { container, labels } = this;
     const stream = await container.readLayer(index);
     const places = Uint32Array.from(labels.data.keys()).filter((cell) => labels.data[cell] === index);
     try {
-      this.codec.add(this.latent, stream, { ...labels, places }, container.header.layers[index].quality);
+      codec.add(latent, stream, { ...labels, places }, container.header.layers[index].quality);
     } catch (error) {
       throw error instanceof FormatError ? new FormatError(`layer ${index}: ${error.message}`) : error;
     }
     this.shown.push(index);
   }
 
-  private async picture(synthesis: Synthesis, whole: boolean): Promise<Picture> {
+  private async picture(latent: Latent, synthesis: Synthesis, whole: boolean): Promise<Picture> {
     const { width, height, layers } = this.container.header;
-    const data = synthesis.run(this.latent, height, width);
+    const data = synthesis.run(latent, height, width);
     const missing = layers.map((layer) => layer.index).filter((index) => !this.shown.includes(index));
     const { alpha, maskDamaged } = await this.alpha(missing, whole);
     alpha?.forEach((value, pixel) => (data[4 * pixel + 3] = value));

@@ -207,8 +207,12 @@ function showFile(file: File | null | undefined): void {
 }
 
 function showAddress(text: string): void {
-  const address = URL.parse?.(text, document.baseURI) ?? new URL(text, document.baseURI);
-  void show(address, decodeURIComponent(address.pathname.split("/").at(-1)!) || address.href);
+  try {
+    const address = new URL(text, document.baseURI);
+    void show(address, decodeURIComponent(address.pathname.split("/").at(-1)!) || address.href);
+  } catch {
+    complain(new Error(`"${text}" is no address`));
+  }
 }
 
 element<HTMLFormElement>("open").addEventListener("submit", (event) => {
@@ -237,7 +241,7 @@ document.addEventListener("paste", (event) => {
   const { files } = event.clipboardData!;
   const text = event.clipboardData!.getData("text").trim();
   if (files.length) showFile(files[0]);
-  else if (text && event.target !== element("address")) showAddress(text);
+  else if (/^\S+$/.test(text) && event.target !== element("address")) showAddress(text);
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
