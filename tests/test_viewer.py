@@ -27,11 +27,15 @@ pytestmark = [
 
 
 class Server:
-    """`obic serve` in a thread. log: (path, Range header) of each request. halt: files that, asked for as a whole, stop
-    after so many bytes until `go` is set. rangeless: paths for which ranges are not understood."""
+    """`obic serve` in a thread.
+
+    log: (path, Range header) of each request. sent: bytes of the latest answer for each path. halt: files that, asked for
+    as a whole, stop after so many bytes until `go` is set. rangeless: paths for which ranges are not understood.
+    """
 
     def __init__(self, folder: Path):
         self.log: list[tuple[str, str]] = []
+        self.sent: dict[str, int] = {}
         self.halt: dict[str, int] = {}
         self.rangeless: set[str] = set()
         self.go = threading.Event()
@@ -69,10 +73,16 @@ class WatchedHandler(Handler):
 
     def _send_body(self, data: bytes) -> None:
         first = len(data) if "Range" in self.headers else self.watch.halt.get(self.path, len(data))
-        self.wfile.write(data[:first])
-        if first < len(data):
-            self.watch.go.wait(60)
-            self.wfile.write(data[first:])
+        sent = 0
+        try:
+            while sent < len(data):
+                if sent == first:
+                    self.watch.go.wait(60)
+                stop = first if sent < first else len(data)
+                sent += self.connection.send(data[sent : min(stop, sent + 2**16)])
+                self.watch.sent[self.path] = sent
+        except ConnectionError:  # the browser has had enough
+            self.close_connection = True
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +223,22 @@ def test_the_objects_come_before_the_background_has_arrived(page, server):
     assert np.array_equal(alpha, expected[..., 3])
     assert_near(pixels_of(numbers), expected)
     assert_near(pixels_of(page.run("window.rest")), golden("two-layers"))
+
+
+def test_what_follows_a_file_is_not_read(page, server, folder):
+    """A file of another kind, or one with much behind it, is given up as soon as that is seen."""
+    (folder / "endless.obic").write_bytes((GOLDEN / "two-layers.obic").read_bytes() + bytes(10**8))
+    (folder / "other.obic").write_bytes(bytes(10**8))
+    body = """
+      const names = [];
+      for (const name of ["endless", "other"])
+        await obic.decode(`/files/${name}.obic`).catch((error) => names.push(error.name));
+      return names;"""
+    assert page.run(script(body)) == ["FormatError", "NotObicError"]
+    time.sleep(0.5)
+    for name in ("endless", "other"):
+        (folder / f"{name}.obic").unlink()
+        assert 0 < server.sent[f"/files/{name}.obic"] < 10**8
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,14 @@ export type Reply = { id: number } & (
 export class LocalEngine implements Engine {
   private readonly decoder = new Decoder("");
 
-  decode(job: Job, partial?: (picture: Picture) => void): Promise<Picture> {
+  async decode(job: Job, partial?: (picture: Picture) => void): Promise<Picture> {
     this.decoder.models = job.models;
     const source = job.options.layers ? inRanges(job.origin) : asStream(job.origin);
-    return this.decoder.decode(source, job.options, partial);
+    try {
+      return await this.decoder.decode(source, job.options, partial);
+    } finally {
+      source.close();
+    }
   }
 
   async addModel(data: Uint8Array): Promise<void> {

@@ -10,6 +10,8 @@ export interface ByteSource {
   has(offset: number, length: number): boolean;
   /** What will be read, so that what stands together comes with one request. */
   prefetch(ranges: Range[]): Promise<void>;
+  /** Nothing will be read any more: what is still on its way need not come. */
+  close(): void;
 }
 
 export interface Range {
@@ -56,6 +58,8 @@ class BytesSource implements ByteSource {
   }
 
   async prefetch(): Promise<void> {}
+
+  close(): void {}
 }
 
 class BlobSource implements ByteSource {
@@ -70,6 +74,8 @@ class BlobSource implements ByteSource {
   }
 
   async prefetch(): Promise<void> {}
+
+  close(): void {}
 }
 
 const FIRST_REQUEST = 256; // bytes: the whole header of a usual file, and seldom more than the first part of a layer
@@ -99,6 +105,8 @@ class RangeSource implements ByteSource {
     }
     await Promise.all(joined.map(({ offset, length }) => this.read(offset, length)));
   }
+
+  close(): void {}
 
   /** The bytes from `offset` on that are here, as far as they go without a gap. */
   private known(offset: number, length: number): Uint8Array {
@@ -149,6 +157,7 @@ class StreamSource implements ByteSource {
   private failure: unknown;
   private arrived: Promise<void> = Promise.resolve();
   private wake = (): void => {};
+  private readonly stop = new AbortController();
 
   constructor(private readonly address: string) {
     this.sleep();
@@ -167,13 +176,17 @@ class StreamSource implements ByteSource {
 
   async prefetch(): Promise<void> {}
 
+  close(): void {
+    this.stop.abort();
+  }
+
   private sleep(): void {
     this.arrived = new Promise((resolve) => (this.wake = resolve));
   }
 
   private async pump(): Promise<void> {
     try {
-      const reader = checked(this.address, await fetch(this.address)).body!.getReader();
+      const reader = checked(this.address, await fetch(this.address, { signal: this.stop.signal })).body!.getReader();
       for (let part = await reader.read(); !part.done; part = await reader.read()) this.append(part.value);
     } catch (error) {
       this.failure = error;

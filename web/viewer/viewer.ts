@@ -63,7 +63,8 @@ async function draw(): Promise<void> {
   const key = `${layer} ${look}`;
   const start = performance.now();
   save.disabled = true;
-  if (!pictures.has(key)) tell(`Decoding ${title} …`);
+  const anew = !pictures.has(key);
+  if (anew) tell(`Decoding ${title} …`);
   const partial = (decoded: Decoded): void => {
     if (wish !== newest) return;
     paint(decoded, title);
@@ -76,9 +77,9 @@ async function draw(): Promise<void> {
     if (wish !== newest) return;
     paint(decoded, title);
     save.disabled = false;
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
     const own = layers ? `${number(file.layers[layers[0]].length!)} of ` : "";
-    tell(`${title}: ${file.width} × ${file.height} pixels, ${own}${number(file.bytes.total)} bytes, decoded in ${seconds} s`);
+    const time = anew ? `, decoded in ${((performance.now() - start) / 1000).toFixed(1)} s` : "";
+    tell(`${title}: ${file.width} × ${file.height} pixels, ${own}${number(file.bytes.total)} bytes${time}`);
     complainOf(file, decoded, layers !== undefined);
   } catch (error) {
     if (wish !== newest) return;
