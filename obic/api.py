@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, islice
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, Union
 
 import numpy as np
-import torch
 from PIL import Image
 
 from obic import codec
+from obic.backends import Array
 from obic.constants import PART_ICC
 from obic.container import ByteSource, Container, open_container
 from obic.errors import UsageError
@@ -27,8 +28,11 @@ from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe
 from obic.recipe import encode as encode_by
 
+if TYPE_CHECKING:
+    import torch
+
 Look = Literal["faithful", "vivid"]
-ImageLike = Source | np.ndarray | torch.Tensor
+ImageLike = Union[Source, np.ndarray, "torch.Tensor"]
 File = Container | bytes | str | os.PathLike | BinaryIO | ByteSource
 
 BATCH_ON_GPU = 8  # pictures
@@ -38,25 +42,26 @@ log = logging.getLogger("obic")
 
 @dataclass(frozen=True)
 class Analysed:
-    """A picture, and what the analysis transform made of it: features float32 [1, M, h, w], None where it has not."""
+    """A picture, and what the analysis transform made of it: features float32 [1, h, w, M], None where it has not."""
 
     picture: Picture
-    features: torch.Tensor | None = None
+    features: Array | None = None
 
 
 class Codec:
     """The codec with its networks on one device. They are loaded when first needed, once.
 
-    Safe to share among threads. device: "auto", "cpu" or "cuda".
+    Safe to share among threads. device: "auto", "cpu" or "cuda". backend: "numpy", "torch" (with `obic[torch]`), or
+    "auto": PyTorch where that is imported already, for a GPU that is asked for, or where it is installed and the first
+    picture is large; else numpy. None: what the environment variable OBIC_BACKEND says, else "auto".
 
     An image is one of Pillow's, a picture file (a path, or its bytes), an array [H, W], [H, W, 3] or [H, W, 4], or a
     tensor [C, H, W] with C = 1, 3 or 4; arrays and tensors are uint8, or floating-point numbers in 0..1, in sRGB. A
     file is an `.obic`: bytes, a path or an address, an open file, or what `obic.open` gives.
     """
 
-    def __init__(self, device: str = "auto"):
-        self._device = codec.choose_device(device)
-        self._networks = Networks(device)
+    def __init__(self, device: str = "auto", backend: str | None = None):
+        self._networks = Networks(device, backend or os.environ.get("OBIC_BACKEND", "auto"))
 
     def encode(
         self,
@@ -127,6 +132,7 @@ class Codec:
         Raises UsageError if there is no such layer, else as `decode`.
         """
         container = open_file(file)
+        self._networks.settle(container.header.n_pixels)
         wanted = [layer] if isinstance(layer, str | int) else layer
         indices = list(dict.fromkeys(index for each in wanted for index in container.layer_indices(each)))
         pixels = codec.extract_picture(container, indices, self._networks.codec(container.header.model, look=look))
@@ -141,6 +147,7 @@ class Codec:
         """
         kinds = kinds_from_text(metadata)
         pictures = [_picture(image, background_color, kinds) for image in images]
+        self._networks.settle(sum(picture.rgb.size // 3 for picture in pictures))
         features = codec.analyse_pictures([picture.rgb for picture in pictures], self._networks.codec(encoder=True))
         return [Analysed(*pair) for pair in zip(pictures, features, strict=True)]
 
@@ -178,6 +185,7 @@ class Codec:
     def _decode(self, containers: list[Container], damaged: str, look: Look) -> list[Image.Image]:
         """Files of one model after the other, in their order."""
         images = []
+        self._networks.settle(sum(container.header.n_pixels for container in containers))
         for fingerprint, group in groupby(containers, lambda container: container.header.model):
             some = list(group)
             decoded = codec.decode_pictures(some, self._networks.codec(fingerprint, look=look), damaged=damaged)
@@ -185,7 +193,7 @@ class Codec:
         return images
 
     def _all(self, work: Callable[[list], list], items: Iterable, workers: int, batch_size: int | None) -> list:
-        batches = _batches(items, batch_size or (BATCH_ON_GPU if self._device == "cuda" else 1))
+        batches = _batches(items, batch_size or (BATCH_ON_GPU if self._networks.on_gpu else 1))
         with ThreadPoolExecutor(workers) as pool:
             return [result for results in pool.map(work, batches) for result in results]
 
@@ -233,7 +241,7 @@ def _picture(image: ImageLike, background_color: str, kinds: Collection[int]) ->
 
 def _image_of(image: np.ndarray | torch.Tensor) -> Image.Image:
     """An image of Pillow's from an array or a tensor. Raises UsageError if that is no picture."""
-    if isinstance(image, torch.Tensor):
+    if "torch" in sys.modules and isinstance(image, sys.modules["torch"].Tensor):
         image = image.detach().cpu()
         image = image.float() if image.is_floating_point() else image  # numpy has no bfloat16
         image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()

@@ -23,7 +23,7 @@ ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", 
 SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is kept in
     "AVIF": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
-    "PNG": {"compress_level": 4},  # 0.4 of the time of 6, the default, for 4 % more bytes
+    "PNG": {"compress_type": 3},  # runs alone: no other repeats are in such pictures; twice as fast as level 4
     "WEBP": {"lossless": True, "exact": True},
 }
 

@@ -1,9 +1,10 @@
 """Room 2. From a map of classes to layers and their names: all objects together, one layer a class, one an object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from obic.connected import connected_cells, neighbours
 from obic.constants import CELL
 from obic.container.header import default_names
 from obic.errors import UsageError
@@ -45,35 +46,6 @@ def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[st
     return labels, ("background", *names)
 
 
-def connected_cells(labels: np.ndarray) -> np.ndarray:
-    """int64 [h, w]: 0 where labels, integers [h, w], are 0; elsewhere a number that cells share exactly when a way of
-    neighbours (eight of them) of the same label joins them: 1 + the place of the first of them in raster order.
-
-    Source: hooking and pointer jumping (Shiloach and Vishkin 1982): a few rounds of whole arrays.
-    """
-    root = np.arange(labels.size)
-    place = root.reshape(labels.shape).copy()
-    pairs = []
-    for (label, other), places in zip(_neighbours(labels), _neighbours(place), strict=True):
-        joined = (label == other) & (label > 0)
-        pairs.append([side[joined] for side in places])
-    a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    while (root[a] != root[b]).any():
-        low = np.minimum(root[a], root[b])
-        np.minimum.at(root, root[a], low)
-        np.minimum.at(root, root[b], low)
-        while (root[root] != root).any():
-            root = root[root]
-    return np.where(labels > 0, 1 + root.reshape(labels.shape), 0)
-
-
-def _neighbours(plane: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The values of all pairs of cells that lie side by side or corner to corner: each pair once."""
-    height, width = plane.shape
-    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        yield plane[: height - dy, max(0, -dx) : width - max(0, dx)], plane[dy:, max(0, dx) : width - max(0, -dx)]
-
-
 def _by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """Labels uint8 [H, W] and the class of each layer from 1 on."""
     values = np.setdiff1d(grid_labels(classes, int(classes.max()) + 1), [0])
@@ -103,7 +75,7 @@ def _touched(parts: np.ndarray, label: np.ndarray) -> np.ndarray:
     """
     none = 255
     touched = np.full(len(label), none, np.uint8)
-    for pair in _neighbours(parts):
+    for pair in neighbours(parts):
         for part, other in (pair, pair[::-1]):
             meet = (part > 0) & (part != other) & (label[other] > 0)
             np.minimum.at(touched, part[meet], label[other][meet])

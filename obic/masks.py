@@ -3,6 +3,9 @@
 Their coders are `encode_label_map` and `encode_pixel_mask`, with `decode_...`.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from obic.constants import CELL, OBJECT_COVERAGE
@@ -13,6 +16,7 @@ from obic.errors import UsageError
 __all__ = [
     "VOID",
     "alpha_from_cells",
+    "by_grid",
     "decode_label_map",
     "decode_pixel_mask",
     "encode_label_map",
@@ -30,6 +34,14 @@ BAND_PIXELS = 1 << 20  # as floats at a time
 def grid_size(height: int, width: int) -> tuple[int, int]:
     """Cells down and across for a picture of height x width pixels."""
     return -(-height // CELL), -(-width // CELL)
+
+
+def by_grid(sizes: Sequence[tuple[int, int]]) -> Iterable[list[int]]:
+    """The places in a list of (height, width) that have one number of cells down and across, together."""
+    groups = defaultdict(list)
+    for place, size in enumerate(sizes):
+        groups[grid_size(*size)].append(place)
+    return groups.values()
 
 
 def grid_labels(label_pixels: np.ndarray, n_layers: int, *, coverage: float = OBJECT_COVERAGE) -> np.ndarray:

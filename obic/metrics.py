@@ -21,10 +21,11 @@ def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None, whole: bool = F
     window, which sees the outermost pixels repeated beyond the border, and sides may be as small as 16; to optimise
     by, as the plain measure hardly sees the border: of 256 pixels, the coarsest scale is blind to the outer 80.
     Returns [B], or [B, R].
-    Differentiable. Always in float32: variances as differences of moments are noise in bfloat16.
+    Differentiable. Always in float32: variances as differences of moments are noise in bfloat16. In planes: a sixth
+    faster than channels last.
     """
     with torch.autocast(a.device.type, enabled=False):
-        return _ms_ssim(a.float(), b.float(), regions, TAPS // 2 if whole else 0)
+        return _ms_ssim(a.float().contiguous(), b.float().contiguous(), regions, TAPS // 2 if whole else 0)
 
 
 def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tensor:
@@ -35,7 +36,7 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
     for number, weight in enumerate(SCALE_WEIGHTS):
         if number:
             a, b, regions = (F.avg_pool2d(x, 2) for x in (a, b, regions))
-        luminance, contrast = _ssim_maps(*(F.pad(x, [margin] * 4, mode="replicate") for x in (a, b)))
+        luminance, contrast = _ssim_maps(*(_with_margin(x, margin) for x in (a, b)))
         similarity = contrast if number < len(SCALE_WEIGHTS) - 1 else luminance * contrast
         cut = TAPS // 2 - margin
         inner = regions[..., cut : regions.shape[-2] - cut, cut : regions.shape[-1] - cut]
@@ -43,6 +44,14 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
         mean = (similarity.mean(1, keepdim=True) * inner).sum((2, 3)) / total.clamp_min(1e-6)
         result = result * torch.where(total > 0, mean.clamp_min(1e-4) ** weight, 1.0)
     return result[:, 0] if plain else result
+
+
+def _with_margin(x: Tensor, margin: int) -> Tensor:
+    """The outermost pixels repeated beyond the border, as by `F.pad`, whose gradient PyTorch's compiler gets wrong."""
+    for dim in (2, 3):
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, -1, 1)
+        x = torch.cat([first] * margin + [x] + [last] * margin, dim)
+    return x
 
 
 def _ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,54 +1,106 @@
-"""Room 4. The networks of one process on one device, loaded when first asked for; nothing heavy before."""
+"""Room 4. The networks of a process: which backend computes them, on what, loaded when first asked for."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from obic.looks import FAITHFUL
+from obic.backends import check_choice, choose_backend, choose_device, need_torch
+from obic.errors import UsageError
+from obic.looks import FAITHFUL, LOOKS
 
 if TYPE_CHECKING:
     from obic.segment import Segmenter
     from obic.weights import CodecModel
 
 
+def load_model(
+    device: str = "auto",
+    fingerprint: int | None = None,
+    encoder: bool = False,
+    look: str = FAITHFUL,
+    backend: str = "auto",
+) -> CodecModel:
+    """The codec's networks and tables. device: "auto", "cpu" or "cuda"; fingerprint: None for the default model.
+
+    look: what decoded pictures are to be, "faithful" or "vivid" (sharp instead of smooth at low rates). backend:
+    "numpy", "torch" or "auto" (`choose_backend`).
+
+    Raises UsageError (no such device, backend or look), UnsupportedError (no such model, or a model without that look)
+    or ObicError (weights that are missing or damaged).
+    """
+    from obic.weights import load_codec
+
+    if look not in LOOKS:
+        raise UsageError(f"unknown look {look!r}; choose {' or '.join(LOOKS)}")
+    check_choice(backend, device)
+    chosen = choose_backend(backend, device, 0)
+    return load_codec(fingerprint, backend=chosen, device=device, encoder=encoder, look=look)
+
+
+def load_segmenter(device: str = "auto", backend: str = "auto") -> Segmenter:
+    """The segmenter: rgb uint8 [H, W, 3] -> label map uint8 [H, W], 0 = background. Arguments and errors as for
+    `load_model`."""
+    from obic.segment import load_segmenter as load
+    from obic.weights import segmenter_bytes
+
+    check_choice(backend, device)
+    return load(segmenter_bytes(), choose_backend(backend, device, 0), device)
+
+
 class Networks:
     """Codecs and the segmenter, each loaded once, for any number of threads.
 
-    device: "auto", "cpu" or "cuda". workers: threads that are going to compute at a time; they share the cores.
+    device, backend: as for `load_model`; a backend of "auto" is chosen when the first network is loaded. workers:
+    threads that are going to compute at a time; they share the cores. pictures: how many are expected.
+    Raises UsageError where device and backend do not fit together.
     """
 
-    def __init__(self, device: str = "auto", workers: int = 1):
-        self._device = device
-        self._workers = workers
+    def __init__(self, device: str = "auto", backend: str = "auto", *, workers: int = 1, pictures: int = 1):
+        check_choice(backend, device)
+        self.device = device
+        self.backend = backend
+        self._auto = backend == "auto"
+        self._workers, self._pictures = workers, pictures
         self._lock = Lock()
         self._codecs: dict[tuple[int | None, bool, str], CodecModel] = {}
         self._segmenter: Segmenter | None = None
 
-    def codec(
-        self, fingerprint: int | None = None, *, encoder: bool = False, look: str = FAITHFUL
-    ) -> "CodecModel":
-        """As `obic.codec.load_model`; a codec that can encode serves decoding too."""
-        from obic.codec import load_model
+    def settle(self, pixels: int, gradients: bool = False) -> None:
+        """Chooses the backend, if it is not chosen yet, for pictures of about so many pixels each. gradients: they will
+        be asked for, which numpy does not give. Raises UsageError where there is no such backend."""
+        with self._lock:
+            if gradients and self.backend != "torch":
+                if self.backend == "numpy" and not self._auto:
+                    raise UsageError("effort needs PyTorch's gradients: use --effort 0, or --backend torch")
+                need_torch("effort")
+                self.backend = "torch"
+                self._codecs.clear()
+            elif self.backend == "auto":
+                self.backend = choose_backend("auto", self.device, pixels * self._pictures)
+            if self.backend == "torch" and self._workers > 1:
+                import torch
 
+                torch.set_num_threads(max(1, torch.get_num_threads() // self._workers))
+                self._workers = 1  # it is done
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the backend, where it is chosen, computes on a GPU."""
+        return self.backend == "torch" and choose_device(self.device) == "cuda"
+
+    def codec(self, fingerprint: int | None = None, *, encoder: bool = False, look: str = FAITHFUL) -> CodecModel:
+        """As `load_model`; a codec that can encode serves decoding too."""
         with self._lock:
             if (fingerprint, encoder, look) not in self._codecs:
-                model = self._load(lambda: load_model(self._device, fingerprint, encoder, look))
+                model = load_model(self.device, fingerprint, encoder, look, self.backend)
                 for name in (fingerprint, model.fingerprint):
                     self._codecs[name, encoder, look] = self._codecs[name, False, look] = model
             return self._codecs[fingerprint, encoder, look]
 
-    def segmenter(self) -> "Segmenter":
-        """As `obic.codec.load_segmenter`."""
-        from obic.codec import load_segmenter
-
+    def segmenter(self) -> Segmenter:
+        """As `load_segmenter`."""
         with self._lock:
             if self._segmenter is None:
-                self._segmenter = self._load(lambda: load_segmenter(self._device))
+                self._segmenter = load_segmenter(self.device, self.backend)
             return self._segmenter
-
-    def _load(self, load: Callable):
-        if self._workers > 1 and not self._codecs and self._segmenter is None:
-            import torch
-
-            torch.set_num_threads(max(1, torch.get_num_threads() // self._workers))
-        return load()

@@ -17,8 +17,8 @@ from obic.rate import EFFORT_STEPS, Rate
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
+    from obic.backends import Array
     from obic.images import Picture, Source
     from obic.layers import Layers
     from obic.networks import Networks
@@ -81,7 +81,7 @@ def encode(
     networks: Networks,
     *,
     mask: Source | None = None,
-    features: Tensor | None = None,
+    features: Array | None = None,
     stage: Stage = lambda name: nullcontext(),
 ) -> Coded:
     """The `.obic` file of a picture.
@@ -92,9 +92,11 @@ def encode(
     pass "verify".
     """
     notes: list[str] = []
+    pixels = picture.rgb.size // 3
     with stage("load"):
-        from obic.codec import PictureEncoder
+        from obic.encoder import PictureEncoder
 
+        networks.settle(pixels, gradients=recipe.effort > 0)
         model = networks.codec(encoder=True)
         segment = networks.segmenter() if recipe.split and recipe.mask == "auto" else None
     if segment:
@@ -117,11 +119,10 @@ def encode(
             pixel_alpha=recipe.alpha == "pixel",
             features=features,
         )
-        pixels = picture.rgb.size // 3
         qualities = recipe.rate.qualities(len(names), pixels, coder.size)
         if recipe.effort:
             with stage("refine"):
-                coder.refine(qualities, EFFORT_STEPS[recipe.effort])
+                coder = coder.refined(qualities, EFFORT_STEPS[recipe.effort])
             qualities = recipe.rate.qualities(len(names), pixels, coder.size)
         data = coder.encode(qualities)
     if recipe.verify:

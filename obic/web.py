@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from obic.errors import ObicError, UnsupportedError
+from obic.weights import ENCODER, MANIFEST, folders
 
 MAGIC = b"OBICMODEL1\0\0"
 ALIGNMENT = 8
-MANIFEST = "manifest.json"
-ENCODER = "encoder."  # prefix of the arrays that only an encoder needs
 
 
 def site_folder() -> Path:
@@ -51,8 +50,6 @@ def models_in(folder: Path) -> dict[str, Callable[[], bytes]]:
 
 def model_of(fingerprint: int) -> bytes:
     """The model file of a codec. Raises UnsupportedError if no folder of weights has it."""
-    from obic.weights import folders
-
     name = model_name(f"{fingerprint:08x}", "faithful")
     for folder in folders():
         if make := models_in(folder).get(name):

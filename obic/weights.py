@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from obic.backends import Backend, load_backend
 from obic.entropy.hyper_prior import HyperPrior
+from obic.entropy.layer import EntropyModel
 from obic.entropy.scale_map import Hidden, ScaleMap
 from obic.entropy.tables import Tables
 from obic.errors import ObicError, UnsupportedError
 from obic.looks import FAITHFUL
-from obic.nn.blank import blank
-from obic.nn.model import CodecNetwork, Shape, Synthesis
+from obic.shape import Shape, read_at
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder."  # prefix of the arrays that only an encoder needs
@@ -34,16 +34,24 @@ NETWORK = "network."  # prefix of the float parameters of a decoder
 class CodecModel:
     """A codec ready for work.
 
-    network: the float parts, on their device, without gradients. scale_map: z and quality -> table indices.
-    hyper_prior: means and table rows of z. tables: symbol counts.
-    fingerprint: 32 bits that name all a decoder needs (`fingerprint_of`).
+    backend: the networks. entropy: what decides how integers are coded. log_gain, log_inverse: float32 [levels, M], the
+    logarithms of the gains on the latent (None where the model can only decode) and of their inverses. fingerprint: 32
+    bits that name all a decoder needs (`fingerprint_of`).
     """
 
-    network: CodecNetwork
-    scale_map: ScaleMap
-    hyper_prior: HyperPrior
-    tables: Tables
+    backend: Backend
+    entropy: EntropyModel
+    log_gain: np.ndarray | None
+    log_inverse: np.ndarray
     fingerprint: int
+
+    def gain(self, quality: int) -> np.ndarray:
+        """What the latent is multiplied by before it is coded: float32 [M], for a quality of 1..100."""
+        return np.exp(read_at(self.log_gain, quality))
+
+    def inverse_gain(self, quality: int) -> np.ndarray:
+        """And after it is decoded (spec 8.2)."""
+        return np.exp(read_at(self.log_inverse, quality))
 
 
 def folders() -> list[Path]:
@@ -61,13 +69,18 @@ def folders() -> list[Path]:
 
 
 def load_codec(
-    fingerprint: int | None = None, *, device: str = "cpu", encoder: bool = False, look: str = FAITHFUL
+    fingerprint: int | None = None,
+    *,
+    backend: str = "numpy",
+    device: str = "cpu",
+    encoder: bool = False,
+    look: str = FAITHFUL,
 ) -> CodecModel:
     """The codec with that fingerprint, or the default one.
 
-    encoder: load the analysis transforms too. look: one of LOOKS, which synthesis it has. Raises UnsupportedError if no
-    folder of weights has that fingerprint, or that look of it; ObicError if a file is missing or is not the one the
-    manifest names.
+    backend, device: as for `load_backend`. encoder: load the analysis transforms too. look: one of LOOKS, which
+    synthesis it has. Raises UnsupportedError if no folder of weights has that fingerprint, or that look of it;
+    ObicError if a file is missing or is not the one the manifest names.
     """
     known = []
     for folder in folders():
@@ -76,10 +89,12 @@ def load_codec(
         for entry in manifest["codecs"]:
             known.append(entry["fingerprint"])
             if entry["fingerprint"] == wanted:
-                model = codec_from_bytes(_read(folder, entry), Shape.of(entry["shape"]), device=device, encoder=encoder)
+                arrays = _arrays(_read(folder, entry), encoder)
                 if look != FAITHFUL:
-                    model.network.synthesis = _synthesis(_look(folder, entry, look), model.network.shape, device)
-                return model
+                    synthesis = _arrays(_look(folder, entry, look), encoder)
+                    arrays |= {f"{NETWORK}synthesis.{name}": array for name, array in synthesis.items()}
+                number = int(entry["fingerprint"], 16)
+                return codec_of(arrays, Shape.of(entry["shape"]), number, backend=backend, device=device)
     if not known:
         raise ObicError("no weights found: reinstall obic, or name their folder in OBIC_WEIGHTS")
     raise UnsupportedError(
@@ -95,14 +110,10 @@ def _look(folder: Path, entry: Mapping, look: str) -> bytes:
     return _read(folder, looks[look])
 
 
-def _synthesis(data: bytes, shape: Shape, device: str) -> Synthesis:
-    """The synthesis in the bytes of a look's file (`obic.train.pack` writes them)."""
+def _arrays(data: bytes, encoder: bool) -> dict[str, np.ndarray]:
+    """The arrays of a weights file, with those that only an encoder needs or without them."""
     with np.load(io.BytesIO(data)) as archive:
-        parameters = {name: torch.from_numpy(archive[name].astype(np.float32)).to(device) for name in archive.files}
-    with blank():
-        synthesis = Synthesis(shape, parameters["layers.0.weight"].shape[1] - shape.latent - 2)
-    synthesis.load_state_dict(parameters, assign=True)
-    return synthesis.requires_grad_(False).eval()
+        return {name: archive[name] for name in archive.files if encoder or not name.startswith(ENCODER)}
 
 
 def segmenter_bytes() -> bytes:
@@ -114,25 +125,31 @@ def segmenter_bytes() -> bytes:
     raise ObicError("no segmenter found: reinstall obic, or give a mask with --mask")
 
 
-def codec_from_bytes(data: bytes, shape: Shape, *, device: str = "cpu", encoder: bool = False) -> CodecModel:
-    """A model from the bytes of a weights file (`obic.train.pack` writes them)."""
-    with np.load(io.BytesIO(data)) as archive:
-        names = [name for name in archive.files if encoder or not name.startswith(ENCODER)]
-        arrays = {name: archive[name] for name in names}
+def codec_from_bytes(
+    data: bytes, shape: Shape, *, backend: str = "numpy", device: str = "cpu", encoder: bool = False
+) -> CodecModel:
+    """A model from the bytes of a weights file (`obic.train.pack` writes them); arguments as for `load_codec`."""
+    arrays = _arrays(data, encoder)
+    return codec_of(arrays, shape, fingerprint_of(arrays, shape), backend=backend, device=device)
+
+
+def codec_of(
+    arrays: Mapping[str, np.ndarray], shape: Shape, fingerprint: int, *, backend: str, device: str
+) -> CodecModel:
+    """A model from the arrays of a weights file (spec 7.1)."""
     parameters = {
-        name.removeprefix(ENCODER).removeprefix(NETWORK): torch.from_numpy(array.astype(np.float32)).to(device)
+        name.removeprefix(ENCODER).removeprefix(NETWORK): array
         for name, array in arrays.items()
         if name.startswith((ENCODER, NETWORK))
     }
-    with blank():
-        network = CodecNetwork(shape)
-    network.scale_index = network.hyper_gaussian = None  # integers stand for them: scale map and hyper prior
-    if not encoder:
-        network.analysis = network.hyper_analysis = network.gain.log_gain = None
-    network.load_state_dict(parameters, assign=True)
-    network.requires_grad_(False).eval()
-    tables = Tables(arrays["tables"])
-    return CodecModel(network, scale_map_of(arrays), hyper_prior_of(arrays), tables, fingerprint_of(arrays, shape))
+    log_gain, log_inverse = (parameters.get(f"gain.{name}") for name in ("log_gain", "log_inverse"))
+    return CodecModel(
+        load_backend(backend, parameters, shape, device),
+        EntropyModel(scale_map_of(arrays), hyper_prior_of(arrays), Tables(arrays["tables"])),
+        None if log_gain is None else log_gain.astype(np.float32),
+        log_inverse.astype(np.float32),
+        fingerprint,
+    )
 
 
 def scale_map_of(arrays: Mapping[str, np.ndarray]) -> ScaleMap:

@@ -2,14 +2,22 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from obic.backends import has_torch
 from obic.cli.main import main
 from obic.container import mux
+
+BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
+TORCH = re.compile(r"^(from|import) (torch|obic\.(nn|train|bench\.(?!exactness|browser)|metrics|ray))", re.MULTILINE)
+
+if not has_torch():  # the rest of the tests is for those who have it
+    collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py") if TORCH.search(path.read_text())]
 
 
 class Result(NamedTuple):
@@ -53,21 +61,28 @@ def small_file() -> bytes:
 GOLDEN = Path(__file__).parent / "golden" / "v2"  # the tiny model of the golden files
 
 
-def _tiny(encoder: bool):
+def _tiny(encoder: bool, backend: str):
     from obic import weights
-    from obic.nn.model import Shape
+    from obic.shape import Shape
 
     entry = json.loads((GOLDEN / weights.MANIFEST).read_text())["codecs"][0]
-    return weights.codec_from_bytes((GOLDEN / entry["file"]).read_bytes(), Shape.of(entry["shape"]), encoder=encoder)
+    data, shape = (GOLDEN / entry["file"]).read_bytes(), Shape.of(entry["shape"])
+    return weights.codec_from_bytes(data, shape, encoder=encoder, backend=backend)
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def tiny_encoder(request):
+    """A tiny frozen codec, both ways, on either backend. Shared: leave it as it is."""
+    return _tiny(encoder=True, backend=request.param)
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder():
-    """A tiny frozen codec, both ways. Shared: leave it as it is."""
-    return _tiny(encoder=True)
+def torch_encoder():
+    """The same on PyTorch alone."""
+    return _tiny(encoder=True, backend="torch")
 
 
 @pytest.fixture
-def tiny_decoder():
-    """A tiny frozen codec of one's own, able to decode only."""
-    return _tiny(encoder=False)
+def torch_decoder():
+    """A tiny frozen codec of one's own on PyTorch, able to decode only."""
+    return _tiny(encoder=False, backend="torch")

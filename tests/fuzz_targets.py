@@ -17,7 +17,7 @@ from conftest import GOLDEN
 from obic import codec
 from obic.cli.main import main as obic
 from obic.container import Limits, merge, open_container
-from obic.entropy import decode_layer
+from obic.entropy import LayerCoder
 from obic.masks import decode_label_map, decode_pixel_mask
 
 LIMITS = Limits(max_pixels=1 << 16, max_header_bytes=1 << 14, max_part_bytes=1 << 14)
@@ -84,7 +84,7 @@ def stream(choices: Choices) -> None:
     bits = np.frombuffer(choices.take(11).ljust(11, b"\xff"), np.uint8)
     cells = np.unpackbits(bits)[: height * width].reshape(height, width).astype(bool)
     coded = model()
-    z, r = decode_layer(choices.rest, cells, quality, coded.scale_map, coded.hyper_prior, coded.tables)
+    z, r = LayerCoder(coded.entropy, cells, quality).decode(choices.rest)
     assert not r[:, ~cells].any() and z.shape[1:] == (-(-height // 4), -(-width // 4))
 
 

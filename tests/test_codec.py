@@ -6,11 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import GOLDEN
-from obic import codec
-from obic.container import open_container
+from obic import codec, inference
+from obic.container import mux, open_container
 from obic.errors import ChecksumError, FormatError, UnsupportedError, UsageError
 from obic.masks import decode_label_map, grid_labels
-from obic.nn import inference
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -127,7 +126,7 @@ def test_a_truncated_file_shows_the_object(two_layers, tiny_encoder):
 
 def test_another_model_is_refused_before_decoding(tiny_encoder, monkeypatch):
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
-    other = codec.mux(width=90, height=90, model=1, mask=None, qualities=(50,), streams={0: b"x"})
+    other = mux(width=90, height=90, model=1, mask=None, qualities=(50,), streams={0: b"x"})
     with pytest.raises(UnsupportedError, match="00000001"):
         codec.decode_picture(open_container(other), tiny_encoder)
     with pytest.raises(UnsupportedError, match="00000001"):

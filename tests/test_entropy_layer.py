@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from obic.entropy import HyperPrior, ScaleMap, decode_layer, encode_layer, gaussian_tables, hyper_cells
+from obic.entropy import EntropyModel, HyperPrior, LayerCoder, ScaleMap, gaussian_tables, hyper_cells
 from obic.entropy.coder import Decoder, Encoder, model, uniform
 from obic.entropy.layer import _decode_values
 from obic.entropy.scale_map import Hidden
@@ -52,19 +52,21 @@ class Toy:
     def symbols(self, cells, quality, seed=0, spread=1.0):
         """Random z and r that this model can code, 0 outside the layer."""
         random = np.random.default_rng(seed)
-        touched = hyper_cells(cells)
-        z = np.rint(random.standard_cauchy((HYPER_CHANNELS, *touched.shape)) * spread).clip(-(10**6), 10**6)
-        z = self.hyper_prior.settled(z.astype(np.int32), touched, quality)
-        height, width = cells.shape
-        index = self.scale_map.index(z, quality)[:, :height, :width]
+        coder = self.coder(cells, quality)
+        z = np.rint(random.standard_cauchy((HYPER_CHANNELS, *coder.touched.shape)) * spread).clip(-(10**6), 10**6)
+        z = coder.settle(z.astype(np.int32))
+        index = coder.index(z)
         r = np.rint(random.standard_cauchy(index.shape) * spread).clip(-(10**6), 10**6)
         return z, (r * cells * (index > 0)).astype(np.int32)
 
+    def coder(self, cells, quality):
+        return LayerCoder(EntropyModel(self.scale_map, self.hyper_prior, TABLES), cells, quality)
+
     def encode(self, z, r, cells, quality):
-        return encode_layer(z, r, cells, quality, self.scale_map, self.hyper_prior, TABLES)
+        return self.coder(cells, quality).encode(z, r)
 
     def decode(self, data, cells, quality):
-        return decode_layer(data, cells, quality, self.scale_map, self.hyper_prior, TABLES)
+        return self.coder(cells, quality).decode(data)
 
 
 def random_cells(height, width, share, seed=0):

@@ -20,6 +20,7 @@ from conftest import GOLDEN
 from obic import Codec, codec
 from obic.bench.exactness import main, symbols_hash
 from obic.container import open_container
+from obic.entropy import LayerCoder
 from obic.errors import ObicError
 from test_codec import disc, picture
 
@@ -46,13 +47,13 @@ def setting(model, threads, layout, onednn):
     """The model at work in a setting of the matrix; afterwards as it was."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    model.network.to(memory_format=layout)
+    model.backend.network.to(memory_format=layout)
     torch.backends.mkldnn.enabled = onednn
     try:
         yield
     finally:
         torch.backends.mkldnn.enabled = True
-        model.network.to(memory_format=torch.contiguous_format)
+        model.backend.network.to(memory_format=torch.contiguous_format)
         torch.set_num_threads(before)
 
 
@@ -67,21 +68,21 @@ def largest_difference(name, model):
 
 
 @pytest.mark.parametrize(("threads", "layout", "onednn"), SETTINGS)
-def test_a_decoder_in_any_setting(tiny_decoder, threads, layout, onednn):
+def test_a_decoder_in_any_setting(torch_decoder, threads, layout, onednn):
     """Every golden file: the symbols exactly, the pixels nearly (bfloat16 has 8 bits where float32 has 24)."""
-    synthesis = tiny_decoder.network.synthesis
-    with setting(tiny_decoder, threads, layout, onednn):
+    synthesis = torch_decoder.backend.network.synthesis
+    with setting(torch_decoder, threads, layout, onednn):
         for dtype, tolerance in ((torch.float32, 2), (torch.float64, 2), (torch.bfloat16, 8)):
-            tiny_decoder.network.synthesis = In(synthesis, dtype)
-            assert max(largest_difference(name, tiny_decoder) for name in ("two-layers", "odd-size")) <= tolerance
-        assert golden_symbols(tiny_decoder) == EXPECTED
+            torch_decoder.backend.network.synthesis = In(synthesis, dtype)
+            assert max(largest_difference(name, torch_decoder) for name in ("two-layers", "odd-size")) <= tolerance
+        assert golden_symbols(torch_decoder) == EXPECTED
 
 
 @pytest.mark.parametrize(("threads", "layout", "onednn"), SETTINGS)
-def test_an_encoder_in_any_setting(tiny_encoder, threads, layout, onednn):
+def test_an_encoder_in_any_setting(torch_encoder, threads, layout, onednn):
     """What was coded in any setting decodes to the integers that were coded, in this and in the plain one."""
-    with setting(tiny_encoder, threads, layout, onednn):
-        coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=tiny_encoder, pixel_alpha=True)
+    with setting(torch_encoder, threads, layout, onednn):
+        coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=torch_encoder, pixel_alpha=True)
         data = coder.encode((60, 90))
         coder.verify(data)
     coder.verify(data)
@@ -103,7 +104,8 @@ def test_a_gpu_and_a_cpu_read_each_others_files(tiny_encoder, monkeypatch):
 
 def test_the_command_prints_the_hashes(monkeypatch, capsys):
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
-    assert main(["--threads", str(torch.get_num_threads()), *(str(GOLDEN / f"{name}.obic") for name in FILES)]) == 0
+    torch_alone = ["--backend", "torch", "--threads", str(torch.get_num_threads())]
+    assert main([*torch_alone, *(str(GOLDEN / f"{name}.obic") for name in FILES)]) == 0
     platform, *lines, together = capsys.readouterr().out.splitlines()
     assert f"torch {torch.__version__.split('+')[0]}" in platform
     assert [line.split()[0] for line in lines] == [EXPECTED[name][:16] for name in sorted(FILES)]
@@ -111,13 +113,13 @@ def test_the_command_prints_the_hashes(monkeypatch, capsys):
     assert main([str(GOLDEN / "missing.obic")]) == 1
 
 
-def test_noise_in_every_float_part_does_not_change_symbols(tiny_decoder):
+def test_noise_in_every_float_part_does_not_change_symbols(torch_decoder):
     """Rounding of 1e-3 everywhere in the decoder's networks moves pixels a little, symbols not at all."""
     with torch.no_grad():
-        for parameter in tiny_decoder.network.parameters():
+        for parameter in torch_decoder.backend.network.parameters():
             parameter.mul_(1 + 1e-3 * torch.randn_like(parameter))
-    assert golden_symbols(tiny_decoder) == EXPECTED
-    assert 0 < largest_difference("two-layers", tiny_decoder) < 16
+    assert golden_symbols(torch_decoder) == EXPECTED
+    assert 0 < largest_difference("two-layers", torch_decoder) < 16
 
 
 # --- what is written is read back ------------------------------------------------------------------------------------
@@ -127,11 +129,11 @@ def test_noise_in_every_float_part_does_not_change_symbols(tiny_decoder):
 def faulty(monkeypatch):
     """An entropy coder that codes one integer wrong."""
 
-    def encode_layer(z, r, cells, *model):
-        return original(z, r + (r == r.max()), cells, *model)
+    def encode(coder, z, r):
+        return original(coder, z, r + (r == r.max()))
 
-    original = codec.encode_layer
-    monkeypatch.setattr(codec, "encode_layer", encode_layer)
+    original = LayerCoder.encode
+    monkeypatch.setattr(LayerCoder, "encode", encode)
 
 
 def test_other_integers_are_noticed(tiny_encoder, faulty):

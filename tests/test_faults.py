@@ -178,7 +178,7 @@ def test_a_signal_while_writing(large, number, code, err):
 )
 def test_a_signal_while_coding(photo, number, code, err, several):
     """Of several pictures at work at a time those are finished that were begun."""
-    program = HIT.format(module="obic.codec", name="encode_layer", number=number)
+    program = HIT.format(module="obic.entropy.layer", name="LayerCoder.encode", number=number)
     inputs = ["photo.png"]
     if several:
         inputs = [shutil.copy(photo, photo.with_name(f"{name}.png")) for name in "abcd"]

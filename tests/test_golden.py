@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from golden.make import decoded_png
+from conftest import BACKENDS
+from golden.decoded import decoded_png
 from obic import codec
 from obic.bench.exactness import symbols_hash
 from obic.container import open_container
@@ -25,13 +26,16 @@ def test_every_file_is_listed_and_every_listed_file_is_there():
         assert {path.stem for path in folder.glob("*.png")} == listed
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("folder", "name"), FILES, ids=lambda value: getattr(value, "name", value))
-def test_decodes_for_ever(folder, name, monkeypatch):
+def test_decodes_for_ever(folder, name, backend, monkeypatch):
     monkeypatch.setenv("OBIC_WEIGHTS", str(folder))
     data = (folder / f"{name}.obic").read_bytes()
-    model = codec.load_model("cpu", encoder=False)
+    model = codec.load_model("cpu", backend=backend)
     assert symbols_hash(open_container(data), model) == json.loads((folder / "expected.json").read_text())[name]
     expected = np.asarray(Image.open(folder / f"{name}.png")).astype(int)
     decoded = np.asarray(Image.open(io.BytesIO(decoded_png(data, model)))).astype(int)
     assert decoded.shape == expected.shape
-    assert np.abs(decoded - expected).max() <= 2
+    difference = np.abs(decoded - expected)
+    assert difference.max() <= (2 if backend == "numpy" else 8)  # PyTorch may compute in bfloat16
+    assert (difference > 2).mean() < 2e-3

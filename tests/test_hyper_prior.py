@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from obic.entropy import HyperPrior
 from obic.entropy.hyper_prior import pass_places
 from obic.nn.hyperprior import HyperGaussian, index_to_scale
-from obic.nn.model import Shape, quality_to_level
+from obic.shape import Shape, quality_to_level
 from obic.train.fit_hyper_prior import HyperLatent, _cheapest_rows, _regression
 
 INDEX, OFFSET = np.full((4, 100, 2), 9), np.tile([3, -1], (100, 1))

@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "obic"
 ROOMS = [  # the first prefix that fits a module's path tells its room
     (0, ("errors", "constants", "progress")),
     (1, ("container", "pillow_watch")),
-    (2, ("masks", "entropy", "layers", "rate", "looks")),
-    (3, ("images", "metadata", "metrics", "weights", "nn", "segment")),
-    (4, ("codec", "networks", "recipe", "api", "pillow_plugin", "web")),
+    (2, ("masks", "entropy", "layers", "connected", "rate", "looks", "shape", "tiles")),
+    (3, ("images", "metadata", "metrics", "weights", "backends", "inference", "nn", "segment")),
+    (4, ("alpha", "encoder", "decoder", "codec", "networks", "recipe", "api", "pillow_plugin", "web")),
     (5, ("__init__", "__main__", "cli", "ray")),
     (6, ("train", "bench")),
 ]
@@ -98,11 +98,29 @@ def test_light_parts_load_nothing_heavy(code):
     assert not modules_after(code) & HEAVY
 
 
+@pytest.mark.parametrize("command", ["decode", "extract", "encode", "mask", "report"])
+def test_numpy_alone_codes_and_decodes(tmp_path, command):
+    """A small picture through each command loads no PyTorch, and takes little memory."""
+    golden = PACKAGE.parent / "tests" / "golden" / "v3"
+    source, more = golden / "two-layers.obic", {"extract": ["--layer", "1"]}.get(command, [])
+    if command in ("encode", "mask"):
+        source, more = golden / "two-layers.png", ["--mask", "none"] if command == "encode" else []
+    weights = PACKAGE.parent / "weights" if command == "mask" else golden
+    line = [command, str(source), "-o", str(tmp_path / ("out.obic" if command == "encode" else "out.png")), *more]
+    script = (
+        f"import os\nos.environ.update(OBIC_WEIGHTS={str(weights)!r}, OBIC_BACKEND='auto')\n"
+        f"from obic.cli.main import main\nassert main({line!r}) == 0\n"
+        "resource = __import__('resource') if sys.platform == 'linux' else None\n"
+        "assert not resource or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 250_000"
+    )
+    assert "torch" not in modules_after(script)
+
+
 def test_entropy_coding_needs_no_torch():
     assert not modules_after("import obic.masks, obic.entropy") & {"torch", "torchvision", "PIL"}
 
 
-@pytest.mark.parametrize("name", ["codec", "segmenter", "teacher", "vivid"])
+@pytest.mark.parametrize("name", ["codec", "segmenter", "vivid"])
 def test_training_needs_no_more_than_a_plain_pytorch_has(name):
     missing = ("constriction", "msgpack", "click", "pillow_heif", "pillow_jxl", "bjontegaard", "matplotlib")
     blocked = f"for name in {missing}: sys.modules[name] = None"

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obic.connected import connected_cells
 from obic.errors import UsageError
-from obic.layers import MAX_INSTANCES, connected_cells, split_layers
+from obic.layers import MAX_INSTANCES, split_layers
 from obic.masks import grid_labels
 
 NAMES = ("background", "bird", "cat", "dog")

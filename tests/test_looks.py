@@ -16,8 +16,8 @@ from obic.bench.looks import detail, frechet
 from obic.container import open_container
 from obic.errors import ObicError, UnsupportedError, UsageError
 from obic.looks import LOOKS
-from obic.nn.model import Shape
 from obic.segment.deeplab import DeepLab
+from obic.shape import Shape
 from obic.train import pack, vivid
 from obic.train.checkpoint import load_checkpoint, new_network
 from obic.train.crops import Batches

@@ -1,29 +1,31 @@
 """The network's own rules: what each part may see, and that the training path does what coding does."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from obic.entropy.layer import encode_layer
+from obic import inference
+from obic.entropy import LayerCoder
 from obic.entropy.tables import gaussian_tables
 from obic.metrics import ms_ssim
-from obic.nn import inference
 from obic.nn.blocks import Block
 from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import index_to_scale, log_scale_to_index
-from obic.nn.model import CodecNetwork, Shape
+from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
+from obic.shape import Shape
 from obic.train.checkpoint import new_network
-from obic.train.codec import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
 from obic.train.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
 from obic.train.data import Sample, load_samples
 from obic.train.estimate import estimate
 from obic.train.fit import fitted_tables
 from obic.train.fit_hyper_prior import fitted_hyper_prior
+from obic.train.loss import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
 from obic.train.optim import Clipping, Optimisers, orthogonalise
 from obic.train.pack import codec_arrays, file_bytes
 from obic.train.vivid import mostly_low_quality
@@ -114,18 +116,18 @@ def test_training_path_and_inference_agree(network):
     rgb = np.random.default_rng(0).integers(0, 256, (96, 80, 3), np.uint8)
     cells = np.ones((6, 5), bool)
     cells[:2, :2] = False
+    coder = LayerCoder(model.entropy, cells, 70)
+    features = inference.analyse_all(model.backend, [rgb])
+    z, residual = inference.encode_cells(model, features, coder)
+    decoded, conditions = (torch.from_numpy(each).permute(0, 3, 1, 2)
+                           for each in inference.decode_cells(model, z, residual, coder))
+    planes = torch.from_numpy(cells).float()[None, None]
     with torch.inference_mode():
-        features = inference.analyse(model.network, rgb)
-        z, residual = inference.encode_cells(
-            model.network, features, cells, 70, model.hyper_prior, lambda z: model.scale_map.index(z, 70)
-        )
-        decoded, conditions = inference.decode_cells(model.network, z, residual, cells, 70)
-        planes = torch.from_numpy(cells).float()[None, None]
+        features = torch.from_numpy(features).permute(0, 3, 1, 2)
         trained, expected, rates = code_layers(network, features, planes, torch.tensor([70.0]), noisy=False)
     assert residual.any() and torch.equal(conditions, expected)
     assert ((decoded - trained).abs() < 1e-3).float().mean() > 0.99  # all but what a rounded table index moves
-    data = encode_layer(z, residual, cells, 70, model.scale_map, model.hyper_prior, model.tables)
-    assert 8 * len(data) == pytest.approx((rates.hyper + rates.residual).item(), rel=0.05)
+    assert 8 * len(coder.encode(z, residual)) == pytest.approx((rates.hyper + rates.residual).item(), rel=0.05)
 
 
 def test_prices_turn_bits_under_noise_into_bits_of_rounded_symbols():
@@ -208,7 +210,7 @@ def test_rows_of_labels():
 def test_early_training_sees_whole_pictures_at_middle_qualities():
     labels = torch.zeros(40, 4, 4)
     labels[:, :2] = 1
-    layers, rows = draw_layers(labels, WHOLE_UNTIL - 0.01, random.Random(0))
+    layers, rows = draw_layers(labels, WHOLE_UNTIL - 1, random.Random(0))
     assert rows.numbers.tolist() == [0] * 40 and layers[:, 0].all() and not layers[:, 1].any()
     assert MIDDLE[0] <= rows.quality.min() and rows.quality.max() <= MIDDLE[1]
     layers, rows = draw_layers(labels, WHOLE_UNTIL, random.Random(0))
@@ -280,15 +282,15 @@ def test_a_few_steps_of_training_lower_the_loss(network):
     def mean_loss():  # of the same crops at the same qualities with the same noise
         torch.manual_seed(0)
         generator = random.Random(0)
-        return np.mean([training_loss(network, *each, 0.0, generator)[0].item() for each in some])
+        return np.mean([training_loss(network, *each, 0, generator)[0].item() for each in some])
 
     before = mean_loss()
     for _ in range(60):
-        loss, *_ = training_loss(network, *batches.draw(), 0.0, batches.random)
+        loss, *_ = training_loss(network, *batches.draw(), 0, batches.random)
         loss.backward()
         optimisers.step(0.0)
     assert mean_loss() < 0.5 * before
-    loss, *_ = training_loss(network, *batches.draw(), 0.5, random.Random(0))
+    loss, *_ = training_loss(network, *batches.draw(), WHOLE_UNTIL, random.Random(0))
     loss.backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert missing == []
@@ -348,14 +350,11 @@ def test_the_fitted_prior_of_z_costs_less_than_the_trained_one(network):
     prior = fitted_hyper_prior(model, batches, 12)
     assert np.abs(prior.offset - (np.arange(8) - 4)).max() <= 1
     cells = np.ones((16, 16), bool)
-    with torch.inference_mode():
-        features = inference.analyse(model.network, rgb)
-        sizes = []
-        for each in (model.hyper_prior, prior):
-            z, r = inference.encode_cells(
-                model.network, features, cells, 50, each, lambda z: model.scale_map.index(z, 50)
-            )
-            sizes.append(len(encode_layer(z, r, cells, 50, model.scale_map, each, model.tables)))
+    features = inference.analyse_all(model.backend, [rgb])
+    sizes = []
+    for each in (model.entropy.hyper_prior, prior):
+        coder = LayerCoder(replace(model.entropy, hyper_prior=each), cells, 50)
+        sizes.append(len(coder.encode(*inference.encode_cells(model, features, coder))))
     assert sizes[1] < sizes[0]
 
 

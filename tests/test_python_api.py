@@ -17,9 +17,9 @@ from PIL import Image
 import obic
 from conftest import GOLDEN
 from obic import codec as codec_functions
+from obic import inference
 from obic.api import default_codec
 from obic.networks import Networks
-from obic.nn import inference
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obic import inference
 from obic.codec import PictureEncoder
 from obic.container import open_container
 from obic.errors import ObicError, UsageError
-from obic.nn import inference
 from obic.rate import OBJECT_BOOST, Rate, bytes_of, largest_within, layer_qualities
 
 

@@ -40,31 +40,31 @@ def cost(encoder, model, rgb, qualities):
 
 
 @pytest.mark.parametrize("side", [48, 6])
-def test_refining_lowers_the_cost(tiny_encoder, monkeypatch, side):
+def test_refining_lowers_the_cost(torch_encoder, monkeypatch, side):
     """In one tile, and in several."""
     monkeypatch.setattr(refine, "SIDE", side)
     rgb, qualities = picture(), (60, 75)
-    encoder = codec.PictureEncoder(rgb, labels(), 2, model=tiny_encoder)
-    before = cost(encoder, tiny_encoder, rgb, qualities)
-    encoder.refine(qualities, 30)
-    assert cost(encoder, tiny_encoder, rgb, qualities) < before
+    encoder = codec.PictureEncoder(rgb, labels(), 2, model=torch_encoder)
+    before = cost(encoder, torch_encoder, rgb, qualities)
+    encoder = encoder.refined(qualities, 30)
+    assert cost(encoder, torch_encoder, rgb, qualities) < before
 
 
-def test_refining_gives_the_same_file_every_time(tiny_encoder):
+def test_refining_gives_the_same_file_every_time(torch_encoder):
     files = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        encoder = codec.PictureEncoder(picture(), labels(), 2, model=tiny_encoder)
-        encoder.refine((40, 40), 5)
+        encoder = codec.PictureEncoder(picture(), labels(), 2, model=torch_encoder)
+        encoder = encoder.refined((40, 40), 5)
         files.append(encoder.encode((40, 40)))
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (17, 40)])
-def test_tiny_pictures(tiny_encoder, size):
-    encoder = codec.PictureEncoder(picture(*size), None, 1, model=tiny_encoder)
-    encoder.refine((50,), 2)
-    assert codec.decode_picture(open_container(encoder.encode((50,))), tiny_encoder).rgb.shape == (*size, 3)
+@pytest.mark.parametrize("size", [(1, 1), (17, 40), (32, 32)])
+def test_tiny_pictures(torch_encoder, size):
+    encoder = codec.PictureEncoder(picture(*size), None, 1, model=torch_encoder)
+    encoder = encoder.refined((50,), 20)
+    assert codec.decode_picture(open_container(encoder.encode((50,))), torch_encoder).rgb.shape == (*size, 3)
 
 
 def test_effort_on_the_command_line(obic, tmp_path, monkeypatch):

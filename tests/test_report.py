@@ -151,7 +151,7 @@ def test_live_pages_in_a_browser(obic, file, tmp_path):
             pictures = "[...document.querySelectorAll('obic-img')]"
             window.wait(f"{pictures}.length === {count} && {pictures}.every((image) => image.pixels?.width === 128)")
             data = window.run(f"[...{size % (pictures + '[0].pixels')}]")
-            obic("decode", file, "-o", "whole.png")
+            obic("decode", file, "-o", "whole.png", "--backend", "numpy")
             shown = np.array(data, np.uint8).reshape(128, 128, 4)[..., :3]
             assert np.abs(shown.astype(int) - np.asarray(Image.open("whole.png"))).max() <= 1
             assert window.problems == []

@@ -7,15 +7,18 @@ import torchvision
 from torch import nn
 
 from obic.segment import CLASS_NAMES
+from obic.segment.builtin import DeepLabSegmenter, load_segmenter
 from obic.segment.deeplab import CLASSES, DeepLab
-from obic.segment.segmenter import DeepLabSegmenter, fold_norms, load_segmenter, pack, unpack
+from obic.segment.numpy_deeplab import NumpyDeepLab
+from obic.segment.segmenter import TorchDeepLab, fold_norms, load_network, pack, unpack
+from obic.segment.shapes import LITE
 
 
 @pytest.fixture(scope="module")
 def network():
     """A network with batch norms that do something: fresh ones are nearly the identity."""
     torch.manual_seed(0)
-    network = DeepLab().eval()
+    network = DeepLab("resnet34").eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -27,7 +30,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def folded(network):
-    copy = DeepLab()
+    copy = DeepLab("resnet34")
     copy.load_state_dict(network.state_dict())
     return fold_norms(copy)
 
@@ -91,12 +94,14 @@ def test_folding_changes_nothing(network, folded):
 def test_int8_weights_survive_the_file(folded, picture, tmp_path):
     arrays = pack(folded, "resnet34", 96, 0.5)
     np.savez_compressed(tmp_path / "w.npz", **arrays)
-    loaded = load_segmenter((tmp_path / "w.npz").read_bytes())
+    loaded = load_segmenter((tmp_path / "w.npz").read_bytes(), "torch")
     assert (loaded.long_side, loaded.threshold) == (96, 0.5)
-    np.testing.assert_array_equal(loaded(picture), unpack(arrays)(picture))
-    stem = loaded.network.stem[0].weight
+    again = DeepLabSegmenter(TorchDeepLab(unpack(arrays)), 96, 0.5)
+    np.testing.assert_array_equal(loaded(picture), again(picture))
+    network = load_network(tmp_path / "w.npz")
+    stem = network.stem[0].weight
     assert (stem - folded.stem[0].weight).abs().max() <= arrays["stem.0.scale"].max() * 0.5001
-    again = pack(loaded.network, "resnet34", 96, 0.5)
+    again = pack(network, "resnet34", 96, 0.5)
     np.testing.assert_array_equal(again["layer4.2.conv2.weight"], arrays["layer4.2.conv2.weight"])
 
 
@@ -116,27 +121,39 @@ def test_a_foreign_file_of_weights_is_refused(tmp_path):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (37, 53)])
 def test_labels_of_any_size(folded, size):
-    labels = DeepLabSegmenter(folded, 64)(np.full((*size, 3), 200, np.uint8))
+    labels = DeepLabSegmenter(TorchDeepLab(folded), 64)(np.full((*size, 3), 200, np.uint8))
     assert labels.shape == size and labels.dtype == np.uint8 and labels.max() <= CLASSES
 
 
 def test_the_threshold_divides_object_from_background(folded, picture):
-    everywhere = DeepLabSegmenter(folded, 64, threshold=-1e9)(picture)
-    nowhere = DeepLabSegmenter(folded, 64, threshold=1e9)(picture)
+    everywhere = DeepLabSegmenter(TorchDeepLab(folded), 64, threshold=-1e9)(picture)
+    nowhere = DeepLabSegmenter(TorchDeepLab(folded), 64, threshold=1e9)(picture)
     assert everywhere.min() >= 1 and nowhere.max() == 0
 
 
 @pytest.mark.parametrize("picture", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)])
 def test_other_arrays_are_refused(folded, picture):
     with pytest.raises(TypeError, match="uint8"):
-        DeepLabSegmenter(folded, 64)(picture)
+        DeepLabSegmenter(TorchDeepLab(folded), 64)(picture)
 
 
-@pytest.mark.parametrize("height, width", [(50, 90), (3, 70), (300, 40)])
-def test_bands_give_what_the_whole_gives(folded, monkeypatch, height, width):
-    segmenter = DeepLabSegmenter(folded, 64)
-    rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    whole, labels = segmenter.logits(rgb), segmenter(rgb)
-    monkeypatch.setattr("obic.segment.segmenter.BAND_PIXELS", 7 * width)
-    assert torch.allclose(segmenter.logits(rgb), whole, atol=1e-4)
-    assert (segmenter(rgb) != labels).mean() < 0.01
+@pytest.mark.parametrize("backbone", [LITE, "resnet34"])
+def test_numpy_computes_what_torch_does(backbone):
+    """From the same packed weights, within what float32 rounds."""
+    torch.manual_seed(0)
+    arrays = pack(fold_norms(DeepLab(backbone)), backbone, 96, 0.0)
+    network, numpy_network = unpack(arrays), NumpyDeepLab(arrays)
+    for size in ((64, 96), (48, 32)):
+        pictures = np.random.default_rng(0).random((2, *size, 3), np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(pictures).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+        np.testing.assert_allclose(numpy_network(pictures), expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_classes_of_a_large_picture_are_those_of_a_small_one(folded):
+    """Decided at the size that the network saw, and spread: nothing else is where nothing else was."""
+    segmenter = DeepLabSegmenter(TorchDeepLab(folded), 64, threshold=-1e9)
+    y, x = np.mgrid[:48, :64]
+    small = np.dstack([4 * x, 5 * y, 2 * (x + y)]).astype(np.uint8)
+    labels, large = segmenter(small), segmenter(small.repeat(4, 0).repeat(4, 1))
+    assert large.shape == (192, 256) and (large[2::4, 2::4] == labels).mean() > 0.9

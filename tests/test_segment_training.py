@@ -1,9 +1,11 @@
 """The segmenter's training: crops, losses, the held-out split, and the benchmark's figures."""
 
 import json
+import math
 import random
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,13 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from obic.bench.segmentation import score
-from obic.segment.deeplab import DeepLab
-from obic.segment.segmenter import fold_norms, load_segmenter, norms
-from obic.train import segment_crops, segmenter
+from obic.bench.pictures import PictureError
+from obic.bench.segmentation import empty_pictures, presence, score
+from obic.segment import load_segmenter
+from obic.segment.deeplab import LITE, DeepLab
+from obic.segment.segmenter import fold_norms, norms
+from obic.train import no_object, segment_crops, segmenter
 from obic.train.data import UNKNOWN, VOID, Sample
 from obic.train.segment_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
-from obic.train.segmenter import loss_terms, mixture, split
+from obic.train.segmenter import Point, loss_terms, mixture, split
 from obic.train.unfold import USUAL_WEIGHT, unfold_norms
 from obic.weights import load_codec, segmenter_bytes
 
@@ -119,14 +123,15 @@ def test_void_counts_nowhere_and_unknown_objects_only_as_foreground():
 def test_held_out_pictures_are_voc_only_and_do_not_depend_on_order():
     samples = [sample(f"v{i}") for i in range(10)] + [sample(f"x{i}", "sbd") for i in range(5)]
     training, held_out = split(samples, 4)
-    assert len(held_out) == 4 and {s.source for s in held_out} == {"voc"} and len(training) == 11
-    assert {s.name for s in split(samples[::-1], 4)[1]} == {s.name for s in held_out}
+    objects = held_out.objects
+    assert len(objects) == 4 and {s.source for s in objects} == {"voc"} and len(training) == 11
+    assert {s.name for s in split(samples[::-1], 4)[1].objects} == {s.name for s in objects}
 
 
 def test_without_voc_pictures_others_with_masks_by_hand_are_held_out_half_at_most():
     guessed = [replace(sample(f"g{i}", "mine"), mask_kind="pseudo") for i in range(9)]
     training, held_out = split([*guessed, *(sample(f"x{i}", "mine") for i in range(6))], 150)
-    assert len(held_out) == 3 and {s.mask_kind for s in held_out} == {"exact"} and len(training) == 12
+    assert len(held_out.objects) == 3 and {s.mask_kind for s in held_out.objects} == {"exact"} and len(training) == 12
     for too_few in ([sample("x", "sbd")], guessed):
         with pytest.raises(ValueError, match="hold out"):
             split(too_few, 4)
@@ -138,11 +143,71 @@ def test_score_by_hand():
     result = score(lambda rgb: guess, [(np.zeros((1, 5, 3), np.uint8), truth)])
     assert result["fg_iou"] == result["fg_iou_picture"] == pytest.approx(2 / 3)
     assert result["miou"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert result["lost"] == 0
+
+
+def test_pictures_whose_object_is_lost():
+    truths, guesses = np.uint8([[[0, 3]], [[0, 3]], [[0, VOID]]]), iter(np.uint8([[[3, 0]], [[0, 0]], [[0, 0]]]))
+    pictures = ((np.zeros((1, 2, 3), np.uint8), truth) for truth in truths)
+    assert score(lambda rgb: next(guesses), pictures)["lost"] == 0.5
+
+
+def test_held_out_pictures_without_an_object_are_read_by_name(tmp_path):
+    names = [sorted(no_object.names(use))[0] for use in ("held-out", "training")]
+    with zipfile.ZipFile(tmp_path / "train-0.zip", "w") as archive:
+        for name, side in zip(names, (7, 9), strict=True):
+            with archive.open(f"{name}.webp", "w") as file:
+                Image.new("RGB", (side, 5)).save(file, "WEBP")
+    assert [rgb.shape for rgb in empty_pictures([tmp_path / "train-0.zip"])] == [(5, 7, 3)]
+    (tmp_path / "no.zip").touch()
+    with pytest.raises(PictureError, match=r"no\.zip: no zip file"):
+        next(empty_pictures([tmp_path / "no.zip"]))
+
+
+def test_presence_by_hand():
+    guesses = iter([np.zeros((4, 5), np.uint8), np.uint8([[7, 0], [0, 0]])])
+    result = presence(lambda rgb: next(guesses), [np.zeros((4, 5, 3), np.uint8)] * 2)
+    assert result == {"empty_pictures": 2, "empty_area": 0.125, "empty_found_none": 0.5}
+    assert math.isnan(presence(None, [])["empty_area"])
+
+
+def test_seeing_less_costs_less_where_there_is_no_object():
+    nothing = torch.zeros(1, 8, 8, dtype=torch.int64)
+    some = nothing.clone()
+    some[:, 2:4, 2:4] = 7
+    more = torch.where(torch.arange(8) < 4, 7, nothing)
+    overlaps = [loss_terms(logits_for(seen), nothing, torch.ones(1))[1] for seen in (nothing, some, more)]
+    assert overlaps[0] < 0.01 and overlaps[0] < overlaps[1] < overlaps[2]
+
+
+def test_only_those_who_looked_say_that_there_is_no_object():
+    known, held = sorted(no_object.names("training"))[0], sorted(no_object.names("held-out"))[0]
+    empty = replace(sample(), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
+    samples = [sample("voc"), sample("more"), *(replace(empty, name=name) for name in (known, held, "guessed")),
+               replace(empty, name="looked at", mask_kind="exact"), replace(sample("seen"), mask_kind="pseudo")]
+    kept = no_object.settled([*samples, replace(sample(known), mask_kind="pseudo")])
+    assert [s.name for s in kept] == ["voc", "more", known, held, "looked at", "seen", known]
+    assert all(no_object.is_empty(s) and s.mask_kind == "exact" for s in kept if s.source == no_object.SOURCE)
+    training, held_out = split(kept, 1)
+    assert [s.name for s in held_out.empty] == [held] and held not in {s.name for s in training}
+    assert not no_object.names("training") & no_object.names("held-out")
+
+
+def test_an_operating_point_has_to_know_pictures_without_an_object(monkeypatch):
+    def points(network, held_out, long_side):
+        bad = Point(long_side, -1.0, 0.9, 0.0, 0.2, 0.3)
+        return [bad, *(bad._replace(threshold=i, fg_iou=0.8 - i / 10, empty_area=0.0, empty_found_none=1.0, lost=0.01)
+                       for i in range(2))]
+
+    monkeypatch.setattr(segmenter, "points", points)
+    assert segmenter.choose_operating_point(None, None, (256, 320))[1:3] == (0, 0.8)
+    nan = math.nan  # of no pictures
+    assert Point(256, 0.0, 0.9, 0.02, nan, nan).fits() and not Point(256, 0.0, 0.9, 0.03, nan, nan).fits()
 
 
 def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there():
     torch.manual_seed(0)
-    network = DeepLab().train()
+    network = DeepLab("resnet34").train()
     for _ in range(2):  # norms with statistics of their own
         network(torch.rand(2, 3, 64, 64))
     folded = fold_norms(network)
@@ -163,7 +228,7 @@ def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there(
 
 def test_a_mixture_lies_between_two_networks():
     torch.manual_seed(0)
-    old, new = (fold_norms(DeepLab()) for _ in range(2))
+    old, new = (fold_norms(DeepLab("resnet34")) for _ in range(2))
     for share, same in ((0.0, old), (1.0, new)):
         mixed = mixture(old, new, share)
         assert all(torch.allclose(mixed[name], value) for name, value in same.state_dict().items())
@@ -172,9 +237,9 @@ def test_a_mixture_lies_between_two_networks():
 
 
 def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
-    network = DeepLab()
-    other = SimpleNamespace(network=SimpleNamespace(backbone="resnet101"))
-    monkeypatch.setattr(segmenter, "load_segmenter", lambda path: other)
+    network = DeepLab("resnet34")
+    other = SimpleNamespace(backbone="resnet101")
+    monkeypatch.setattr(segmenter, "load_network", lambda path: other)
     state = {"backbone": "resnet34", "model": {}, "average": network.state_dict(), "progress": 1.0}
     torch.save(state, tmp_path / "last.pt")
     machine = {"threads": None, "device": "cpu", "seed": 0}
@@ -188,7 +253,8 @@ def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch):
+@pytest.mark.parametrize("backbone", [LITE, "resnet34"])
+def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch, backbone):
     folder = tmp_path / "mine"
     folder.mkdir()
     for name, label in zip("abcd", (12, 30, 254, 255), strict=True):
@@ -201,25 +267,29 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
         command = [sys.executable, *torchrun, "-m", "obic.train.segmenter", *map(str, (folder, *arguments))]
         return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
-    small = ("--out", tmp_path / "run", "--held-out", "2", "--minutes", "0.05", "--batch-scale", "0.05", "--threads", 1)
+    small = ("--out", tmp_path / "run", "--held-out", "2", "--minutes", "0.05", "--batch-scale", "0.05", "--threads", 1,
+             "--backbone", backbone)
+    pack = ("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--long-sides", "64", "96")
     done = run(*small, processes=2)
     assert done.returncode == 0 and done.stdout == "", done.stderr
+    for figures in ("losses", "held-out"):
+        assert (tmp_path / "run" / f"{figures}.csv").read_text().startswith("minutes,progress,step,crops,side,")
     assert done.stderr.count("2 pictures to train on, 2 held out") == 1
     ended = run(*small, "--resume", tmp_path / "run" / "last.pt")
     assert ended.returncode and "at its end" in ended.stderr
     other = run(*small, "--init", tmp_path / "run" / "last.pt", "--backbone", "resnet101")
-    assert other.returncode and "say --backbone resnet34" in other.stderr
-    done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "packed.npz")
+    assert other.returncode and f"say --backbone {backbone}" in other.stderr
+    done = run(*pack, "--out", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size
     monkeypatch.setenv("OBIC_WEIGHTS", str(tmp_path))  # a codec is found among the others, the segmenter is this one
     assert segmenter_bytes() == (tmp_path / "packed.npz").read_bytes() and load_codec()
     mixed = ("--mix", tmp_path / "packed.npz", "--share", 0.5)
-    done = run("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--out", tmp_path / "mixed.npz", *mixed)
+    done = run(*pack, "--out", tmp_path / "mixed.npz", *mixed)
     assert done.returncode == 0, done.stderr
-    assert load_segmenter(tmp_path / "mixed.npz")(sample().rgb).shape == (60, 100)
+    assert load_segmenter(tmp_path / "mixed.npz", "torch")(sample().rgb).shape == (60, 100)
     done = run(*small, "--init", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab().state_dict())
-    assert load_segmenter(tmp_path / "packed.npz")(sample().rgb).shape == (60, 100)
+    assert state["progress"] == 1 and set(state["model"]) == set(DeepLab(backbone).state_dict())
+    assert load_segmenter(tmp_path / "packed.npz", "torch")(sample().rgb).shape == (60, 100)

@@ -10,7 +10,7 @@ import oracle
 from obic import constants
 from obic.container import Limits, mux
 from obic.container.header import checksum
-from obic.entropy import Tables, decode_layer
+from obic.entropy import EntropyModel, LayerCoder, Tables
 from obic.entropy.coder import Encoder, uniform
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.masks import decode_pixel_mask, encode_label_map
@@ -137,7 +137,8 @@ def test_a_reader_made_from_the_specification_reads_the_golden_files(path):
             cells, quality = labels == index, fields[5 + 2 * position]
             of_z = z_index, z_offset, counts, *(z_context or (None, None))
             stated = oracle.layer(streams[index], cells, quality, weight, bias, int(shift), *of_z, hidden)
-            real = decode_layer(streams[index], cells, quality, scale_map_of(arrays), prior, Tables(counts))
+            entropy = EntropyModel(scale_map_of(arrays), prior, Tables(counts))
+            real = LayerCoder(entropy, cells, quality).decode(streams[index])
             assert all(np.array_equal(a, b) for a, b in zip(stated, real, strict=True))
     if constants.PART_PIXEL_MASK in parts:
         mask = parts[constants.PART_PIXEL_MASK], labels.astype(np.uint8), height, width

@@ -1,19 +1,16 @@
 """Large pictures in tiles: nothing differs from the whole, and the networks are given what they see and no more."""
 
-from copy import deepcopy
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obic.entropy import layer, scale_map
-from obic.nn import inference
-from obic.nn.blocks import reach
-from obic.nn.model import Shape
-from obic.nn.tiles import tiles, times
+from obic import inference
+from obic.entropy import LayerCoder, layer, scale_map
 from obic.progress import told_to, track
+from obic.shape import Reach, Shape
+from obic.tiles import tiles, times
 from obic.train.checkpoint import new_network
 from test_codec import picture
 
@@ -63,7 +60,8 @@ def test_a_small_picture_is_one_tile_and_an_object_a_small_one():
 @pytest.mark.parametrize("part", ["analysis", "synthesis", "hyper_analysis", "hyper_synthesis"])
 def test_reach_is_how_far_a_network_sees(deep, part):
     """Gradients of one place of the coarsest grid: none from beyond the reach, some from its edge."""
-    network, places = getattr(deep, part), 2 * reach(getattr(deep, part)) + 3
+    network, distance = getattr(deep, part), getattr(DEEP.reach, part, DEEP.reach.transforms)
+    places = 2 * distance + 3
     grain = {"analysis": 16, "hyper_analysis": 4}.get(part, 1)
     channels = {"analysis": [3], "synthesis": [8, 2], "hyper_analysis": [8, 2], "hyper_synthesis": [4]}[part]
     side = places * grain
@@ -76,7 +74,7 @@ def test_reach_is_how_far_a_network_sees(deep, part):
 
 
 def test_reach_of_the_context(deep):
-    side = 2 * deep.context.reach + 3
+    side = 2 * DEEP.reach.context + 3
     decoded = torch.randn(1, 8, side, side, dtype=torch.float64, requires_grad=True)
     fixed = [torch.randn(1, count, side, side, dtype=torch.float64) for count in (4, 2)]
     mean, _ = deep.context.parameters_of_pass(1, decoded, *fixed)
@@ -87,14 +85,12 @@ def test_reach_of_the_context(deep):
 
 def coded(model, rgb, cells, side):
     """Everything that comes out of the networks on the way from a picture into a file and back."""
-    network = model.network
-    with torch.inference_mode():
-        features = inference.analyse(network, rgb, side)
-        z, residual = inference.encode_cells(
-            network, features, cells, 70, model.hyper_prior, lambda z: model.scale_map.index(z, 70), side
-        )
-        decoded, conditions = inference.decode_cells(network, z, residual, cells, 70, side)
-        return features, z, residual, decoded, inference.synthesise(network, decoded, conditions, *rgb.shape[:2], side)
+    features = inference.analyse_all(model.backend, [rgb], side)
+    coder = LayerCoder(model.entropy, cells, 70)
+    z, residual = inference.encode_cells(model, features, coder, side)
+    decoded, conditions = inference.decode_cells(model, z, residual, coder, side)
+    (pixels,) = inference.synthesise_all(model.backend, decoded, conditions, [rgb.shape[:2]], side)
+    return np.asarray(features), z, residual, np.asarray(decoded), pixels
 
 
 @pytest.mark.parametrize(("height", "width"), [(333, 250), (129, 401), (16, 300), (1, 1)])
@@ -105,40 +101,32 @@ def test_tiles_give_what_the_whole_gives(tiny_encoder, height, width):
         whole, tiled = (coded(tiny_encoder, rgb, cells, side) for side in (WHOLE, SMALL))
         for a, b in zip(whole, tiled, strict=True):
             difference = np.abs(np.asarray(a, float) - np.asarray(b, float))
-            assert difference.max() <= (1e-4 if a.dtype == torch.float32 else 1)  # a value at .5 may round otherwise
+            assert difference.max() <= (1e-4 if a.dtype == np.float32 else 1)  # a value at .5 may round otherwise
             assert (difference > 1e-4).mean() <= 1e-3
-
-
-def test_a_prepared_network_computes_the_same(tiny_encoder):
-    prepared = deepcopy(tiny_encoder)
-    inference.prepare(prepared.network)
-    assert prepared.network.synthesis.layers[0].dilation == (2, 2)
-    rgb, cells = picture(90, 120), np.ones((6, 8), bool)
-    for a, b in zip(coded(tiny_encoder, rgb, cells, WHOLE), coded(prepared, rgb, cells, WHOLE), strict=True):
-        difference = np.abs(np.asarray(a, float) - np.asarray(b, float))
-        assert (difference > 1e-4).mean() <= 1e-3
 
 
 def test_the_surroundings_of_a_tile_are_needed(tiny_encoder, monkeypatch):
     """The comparison above notices a tile that is given one cell too little."""
     rgb, cells = picture(333, 250), np.ones((21, 16), bool)
     whole = coded(tiny_encoder, rgb, cells, WHOLE)
-    monkeypatch.setattr(inference, "reach", lambda network: reach(network) - 1)
+    short = Shape.reach.fget(tiny_encoder.backend.shape)
+    monkeypatch.setattr(Shape, "reach", Reach(*(distance - 1 for distance in short)))
     tiled = coded(tiny_encoder, rgb, cells, SMALL)
-    assert (whole[0] - tiled[0]).abs().max() > 1e-3
+    assert np.abs(whole[0] - tiled[0]).max() > 1e-3
 
 
 def test_entropy_coding_in_blocks_gives_the_same_bytes(tiny_encoder, monkeypatch):
     model, cells = tiny_encoder, np.ones((9, 14), bool)
     cells[3:5, 2:9] = False
     _, z, residual, *_ = coded(model, picture(140, 220), cells, WHOLE)
-    rest = cells, 70, model.scale_map, model.hyper_prior, model.tables
-    data, index = layer.encode_layer(z, residual, *rest), model.scale_map.index(z, 70)
+    coder = LayerCoder(model.entropy, cells, 70)
+    data, index = coder.encode(z, residual), coder.index(z)
     monkeypatch.setattr(layer, "BLOCK", 100)
     monkeypatch.setattr(scale_map, "BLOCK", 5)
-    assert np.array_equal(model.scale_map.index(z, 70), index)
-    assert layer.encode_layer(z, residual, *rest) == data
-    for again, before in zip(layer.decode_layer(data, *rest), (z, residual), strict=True):
+    coder = LayerCoder(model.entropy, cells, 70)
+    assert np.array_equal(coder.index(z), index)
+    assert coder.encode(z, residual) == data
+    for again, before in zip(coder.decode(data), (z, residual), strict=True):
         assert np.array_equal(again, before)
 
 

@@ -18,18 +18,19 @@ from torch import multiprocessing
 from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
 from obic.nn.hyperprior import log_scale_to_index
-from obic.nn.model import Shape
 from obic.nn.rate_distortion import code_layers
+from obic.shape import Shape
 from obic.train import codec, parallel
-from obic.train.checkpoint import checkpoint_log, grown, load_checkpoint, new_network, save_checkpoint
-from obic.train.codec import train
+from obic.train.checkpoint import Places, checkpoint_log, grown, load_checkpoint, new_network, read_codec
 from obic.train.command import Budget
+from obic.train.course import Course, Log, train
 from obic.train.crops import Batches
 from obic.train.data import Sample
+from obic.train.loss import WHOLE_UNTIL
 from obic.train.manifest import write_codec
-from obic.train.optim import Average
 from obic.train.pack import codec_arrays, file_bytes, hyper_arrays
 from obic.train.revive import revive
+from obic.train.small_copy import write_small_copy
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
 SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
@@ -52,34 +53,165 @@ def run(*arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
 
 
-def test_a_run_leaves_a_checkpoint_and_curves_and_resumes(pictures, tmp_path):
-    out = tmp_path / "runs" / "codec.pt"
-    done = run("-m", "obic.train", "--data", pictures, "--out", out, "--revive", "--blocks", 2, 1, *SMALL)
-    assert done.returncode == 0 and done.stdout == "" and "0 channels are raised" in done.stderr
-    assert "2 pictures" in done.stderr and "0 min left" in done.stderr
-    log = checkpoint_log(out)
-    with out.with_suffix(".csv").open() as file:
-        last = list(csv.DictReader(file))[-1]
-    assert int(last["step"]) == log["steps"] > 0 and log["progress"] == 1 and float(last["bpp"]) > 0
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
+
+def test_a_run_leaves_a_checkpoint_and_curves_and_goes_on(pictures, tmp_path):
+    out, copy = tmp_path / "runs" / "course.pt", tmp_path / "elsewhere" / "copy.pt"
+    train = ("-m", "obic.train", "--data", pictures, *SMALL)
+    begun = run(*train, "--out", out, "--copy", copy, "--blocks", 2, 1, "--muon-lr", 0.003)
+    assert begun.returncode == 0 and begun.stdout == ""
+    assert "2 pictures" in begun.stderr and "0 crops so far" in begun.stderr and "0 min left" in begun.stderr
+    log = checkpoint_log(out)
+    last = rows_of(out.with_suffix(".csv"))[-1]
+    assert int(last["step"]) == int(last["crops"]) == log["steps"] == log["crops"] > 0
+    assert float(last["worst"]) >= float(last["loss"]) > 0 and float(last["bpp"]) > 0 and float(last["rate"]) == 1
+    assert float(last["crops_a_minute"]) > 0
     shape = load_checkpoint(out).shape
     assert (shape.fine_blocks, shape.coarse_blocks) == (2, 1)
-    fewer = run("-m", "obic.train", "--data", pictures, "--init", out, "--out", out, "--blocks", 1, 1, *SMALL)
-    assert fewer.returncode == 2 and "does not grow" in fewer.stderr and "Traceback" not in fewer.stderr
-    again = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
-    assert again.returncode == 2 and "at its end" in again.stderr and "Traceback" not in again.stderr
-    half = torch.load(out, weights_only=True)
-    half["log"]["progress"] = 0.5
-    torch.save(half, out)
-    done = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
-    whole = checkpoint_log(out)
-    assert done.returncode == 0 and whole["progress"] == 1
-    assert whole["steps"] > log["steps"] and whole["minutes"] > log["minutes"]  # of both runs
-    with out.with_suffix(".csv").open() as file:
-        steps = [int(row["step"]) for row in csv.DictReader(file)]
-    assert steps == sorted(steps) and steps[-1] == whole["steps"] and log["steps"] in steps
-    other = run("-m", "obic.train", "--data", pictures, "--resume", out, "--blocks", 3, 3, *SMALL)
-    assert other.returncode == 2 and "--blocks and --done are for new ones" in other.stderr
+    assert out.read_bytes() == copy.read_bytes()
+
+    refused = run(*train, "--out", out)
+    assert refused.returncode == 1 and "go on with --resume" in refused.stderr and "Traceback" not in refused.stderr
+    out.write_bytes(copy.read_bytes()[:-99])  # as by a full disk
+    again = run(*train, "--out", out, "--copy", copy, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert f"left aside: {out} is not a checkpoint" in again.stderr and f"going on with {copy}" in again.stderr
+    further = checkpoint_log(out)
+    assert further["crops"] > log["crops"] and further["minutes"] > log["minutes"]  # of both runs
+    assert further["muon_lr"] == 0.003  # as the course had it
+    crops = [int(row["crops"]) for row in rows_of(out.with_suffix(".csv"))]
+    assert crops == sorted(crops) and crops[-1] == further["crops"] and log["crops"] in crops
+
+
+@pytest.mark.slow
+def test_a_decay_is_a_branch_that_ends(pictures, tmp_path):
+    held, small = tmp_path / "course.pt", tmp_path / "course.npz"
+    train = ("-m", "obic.train", "--data", pictures, *SMALL)
+    course = Course(new_network(TINY), Batches(samples(), 64, 1, "cpu", 0), Log(crops=99))
+    course.step()
+    Places(held).save(course.state())
+    before = held.read_bytes()
+    onto = run(*train, "--init", held, "--out", held, "--decay", 5)
+    assert onto.returncode == 1 and "is there already" in onto.stderr and held.read_bytes() == before
+    branch = run(*train, "--init", held, "--out", tmp_path / "decayed.pt", "--decay", 5, "--minutes", 9)
+    assert branch.returncode == 0 and held.read_bytes() == before, branch.stderr
+    log = checkpoint_log(tmp_path / "decayed.pt")
+    assert log["crops"] == 105 and log["decay_from"] == 100
+    further = run(*train, "--resume", "--out", tmp_path / "decayed.pt")
+    assert further.returncode == 1 and "is at its end" in further.stderr and "Traceback" not in further.stderr
+
+    packed = run("-m", "obic.train.pack", held, "--small-copy", small)
+    assert packed.returncode == 0 and small.stat().st_size < len(before) / 4
+    from_small = run(*train, "--init", small, "--out", tmp_path / "other.pt", "--revive")
+    assert from_small.returncode == 0 and "0 channels are raised" in from_small.stderr
+    assert checkpoint_log(tmp_path / "other.pt")["crops"] > 100
+    deeper = run(*train, "--init", small, "--out", tmp_path / "deeper.pt", "--blocks", 2, 1)
+    assert deeper.returncode == 0 and load_checkpoint(tmp_path / "deeper.pt").shape.fine_blocks == 2, deeper.stderr
+    fewer = run(*train, "--init", tmp_path / "deeper.pt", "--out", tmp_path / "fewer.pt", "--blocks", 1, 1)
+    assert fewer.returncode == 1 and "does not grow" in fewer.stderr and "Traceback" not in fewer.stderr
+
+
+def samples(side=80):
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    return [Sample("a", noise, np.uint8(np.eye(side)))]
+
+
+def begun_course(crops=WHOLE_UNTIL, seed=0, shape=TINY):
+    torch.manual_seed(seed)
+    return Course(new_network(shape), Batches(samples(), 64, 2, "cpu", seed), Log(crops=crops))
+
+
+@pytest.mark.parametrize("crops", [0, WHOLE_UNTIL])
+def test_two_sittings_give_what_one_gives(tmp_path, crops):
+    whole, first = begun_course(crops), begun_course(crops)
+    figures = [whole.step() for _ in range(7)]
+    torch.manual_seed(0)
+    first = begun_course(crops)
+    assert [first.step() for _ in range(4)] == figures[:4]
+    Places(tmp_path / "a.pt").save(first.state())
+    second = begun_course(seed=9)
+    second.restore(read_codec(tmp_path / "a.pt"))
+    assert [second.step() for _ in range(3)] == figures[4:]
+    assert second.log == whole.log and second.optimisers.clipping.usual == whole.optimisers.clipping.usual
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+        assert torch.equal(whole.average.state[name], second.average.state[name]), name
+
+
+def test_a_course_goes_on_from_files_that_hold_less(tmp_path):
+    course = begun_course()
+    course.step()
+    state = course.state()
+    half = {part: {name: value.half() for name, value in state[part].items()} for part in ("raw", "state")}
+    log = {"steps": 5, "crops": 80, "minutes": 1.0}
+    both, average = ({"shape": TINY.as_dict(), "log": log, **{part: half[part] for part in parts}}
+                     for parts in (("raw", "state"), ("state",)))
+    for name, content in (("both.pt", both), ("average.pt", average)):
+        torch.save(content, tmp_path / name)
+    write_small_copy(tmp_path / "small.npz", read_codec(tmp_path / "average.pt"))
+    for name, part, near in (("both.pt", "raw", 0), ("average.pt", "state", 0), ("small.npz", "state", 0.01)):
+        other = begun_course(seed=3)
+        other.restore(read_codec(tmp_path / name))
+        assert (other.log.crops, other.log.rate, other.optimisers.steps) == (80, 1.0, 0)
+        for key, value in other.network.state_dict().items():
+            assert torch.allclose(value, half[part][key].float(), atol=near * value.abs().max().item()), key
+        other.step()
+        assert other.log.crops == 82
+
+
+def test_a_minute_that_runs_away_is_undone(tmp_path, monkeypatch, capsys):
+    course, places = begun_course(), Places(tmp_path / "a.pt", tmp_path / "b.pt")
+    course.log.usual = 1e-9
+    before = {name: value.clone() for name, value in course.network.state_dict().items()}
+    train(course, places, 1e-6)
+    assert "is usual: back to 40000 crops, from here on at 0.70" in capsys.readouterr().err
+    kept = read_codec(tmp_path / "b.pt")
+    assert kept["log"]["rate"] == course.log.rate == 0.7 and kept["log"]["crops"] == WHOLE_UNTIL
+    assert all(torch.equal(before[name], value) for name, value in kept["raw"].items())
+    lowered = next(iter(course.optimisers.optimisers)).param_groups[0]
+    course.step()
+    assert lowered["lr"] == pytest.approx(0.7 * 0.004 / course.optimisers.warmup)
+    course.log.rate = 0.12
+    places.save(course.state())
+    monkeypatch.setattr(Course, "step", lambda self: (float("nan"),) * 4)
+    with pytest.raises(ValueError, match="too often"):
+        train(course, places, 1e-6)
+    assert read_codec(tmp_path / "a.pt")["log"]["rate"] == 0.12
+
+
+def test_what_is_usual_follows_the_loss_and_takes_nothing_in_that_is_beyond_it():
+    course = begun_course()
+    assert not course.sound(float("nan")) and course.log.usual is None
+    assert course.sound(2.0) and course.log.usual == 2
+    assert course.sound(1.0) and course.log.usual == pytest.approx(1.9)
+    assert not course.sound(19.1) and not course.sound(float("inf")) and course.log.usual == pytest.approx(1.9)
+
+
+def test_the_rate_is_held_or_falls_with_the_crops_and_the_average_keeps_up():
+    course = begun_course()
+    course.optimisers.warmup = 1
+    course.step()
+    group = course.optimisers.optimisers[1].param_groups[0]
+    assert group["lr"] == 0.001 and course.average.decay == pytest.approx(1 - 2 / 16_000, rel=1e-4)
+    course.log.decay_from, course.log.decay_crops = course.log.crops, 8
+    rates = []
+    for _ in range(4):
+        course.step()
+        rates.append(group["lr"])
+    assert rates == pytest.approx([0.001 * (1 - 0.99 * share) for share in (0, 0.25, 0.5, 0.75)])
+    assert course.log.decayed == 1 and course.memory == pytest.approx(0.4)
+
+
+def test_averaged_weights_are_kept_now_and_then(tmp_path):
+    course = begun_course(crops=99_998)
+    train(course, Places(tmp_path / "a.pt"), 1e-6)
+    kept = torch.load(tmp_path / "a-100k.pt", weights_only=True)
+    assert kept.keys() == {"shape", "state", "log"} and kept["log"]["crops"] == 100_000
+    assert all(value.dtype == torch.float16 for value in kept["state"].values())
+    load_checkpoint(tmp_path / "a-100k.pt")
 
 
 def test_a_signal_ends_a_budget_after_the_step_and_a_second_one_everything():
@@ -102,16 +234,16 @@ def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path):
     command = (sys.executable, "-m", "obic.train", "--data", pictures, "--out", out, *SMALL, "--minutes", "9")
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
         assert "2 pictures, 1 with masks" in process.stderr.readline()
-        while not out.with_suffix(".csv").exists():  # the last thing before the first step
+        while not out.exists():  # the last thing before the first step
             time.sleep(0.1)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 128 + signal.SIGINT
-    assert f"go on with --resume {out}" in said and "Traceback" not in said
+    assert "go on with --resume" in said and "Traceback" not in said
     log = checkpoint_log(out)
-    assert log["steps"] > 0 and 0 < log["progress"] < 0.5
-    done = run("-m", "obic.train", "--data", pictures, "--resume", out, "--out", out, *SMALL)
+    assert log["steps"] > 0
+    done = run("-m", "obic.train", "--data", pictures, "--resume", "--out", out, *SMALL)
     assert done.returncode == 0 and checkpoint_log(out)["steps"] > log["steps"]
 
 
@@ -123,8 +255,11 @@ def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path):
     (("--device", "banana"), 2, "no device 'banana'"),
     (("--out", "."), 2, "not a file's name"),
     (("--init", "nowhere.pt"), 1, "nowhere.pt"),
-    (("--init", "."), 2, "not a folder of weights"),
-    (("--resume", __file__), 1, "is not a checkpoint"),
+    (("--init", "."), 1, "not a folder of weights"),
+    (("--init", __file__), 1, "is not a checkpoint"),
+    (("--resume",), 1, "nothing to go on with"),
+    (("--resume", "--decay", "9"), 2, "--decay are for --init"),
+    (("--revive",), 2, "--revive is for --init"),
     (("--data", "nowhere"), 1, "no such file or folder: nowhere"),
     (("--data", "empty"), 1, "no pictures"),
     (("--data", __file__), 1, "neither a folder nor a zip"),
@@ -159,7 +294,7 @@ def _train_one(rank, folder):
     network = new_network(TINY)
     noise = np.random.default_rng(rank).integers(0, 256, (64, 64, 3), np.uint8)
     batches = Batches([Sample("a", noise, None)], 64, 1, "cpu", seed=rank)
-    train(network, batches, 0.02, folder / f"{rank}.pt", muon_lr=0.005, adam_lr=1e-3)
+    train(Course(network, batches, Log()), Places(folder / f"{rank}.pt"), 0.02)
     torch.save(network.state_dict(), folder / f"{rank}.state")
     torch.distributed.destroy_process_group()
 
@@ -186,6 +321,8 @@ def _share_out_one(rank, folder):
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     stacks = [torch.arange(n * 6.0).view(n, 2, 3) for n in (1, 4, 5)]
     parallel.share_out(stacks, lambda stack: stack**2 + 1)
+    assert parallel.means_and_largest([float(rank), 4.0], rank - 7.0) == ([0.5, 4.0], -6.0)
+    assert parallel.gathered({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
     torch.save(stacks, folder / f"{rank}.stacks")
     torch.distributed.destroy_process_group()
 
@@ -262,12 +399,3 @@ def test_a_network_grows_by_blocks_and_is_nearly_what_it_was():
     assert 0 < (after - before).abs().max() < 0.1 * before.abs().max()
     with pytest.raises(ValueError, match="has no place"):
         grown(network, replace(TINY, latent=24))
-
-
-def test_a_checkpoint_holds_the_averaged_weights(tmp_path):
-    network = new_network(TINY)
-    average = Average(network)
-    save_checkpoint(tmp_path / "a.pt", network, average, {"steps": 3})
-    loaded = load_checkpoint(tmp_path / "a.pt").state_dict()
-    assert all(torch.allclose(loaded[name], value, atol=1e-2) for name, value in average.state.items())
-    assert checkpoint_log(tmp_path / "a.pt") == {"steps": 3}

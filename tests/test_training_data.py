@@ -1,13 +1,16 @@
 """Pictures and masks that training reads: names, modes, values, and what is refused."""
 
 import io
+import tempfile
 import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import multiprocessing
 
-from obic.train.data import UNKNOWN, VOID, described, load_samples, with_masks
+from obic.train.data import UNKNOWN, VOID, described, load_samples, shared_samples, with_masks
 
 HALF = np.uint8([[0, 1], [0, 1]]).repeat(8, 0).repeat(8, 1)  # the right half is an object
 
@@ -118,3 +121,26 @@ def test_a_file_that_is_no_archive(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"?")
     with pytest.raises(ValueError, match="not a zip archive"):
         load_samples([tmp_path / "a.zip"])
+
+
+def _read_shared(rank, folder):
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    tempfile.tempdir = str(folder / "room")
+    for sample, alone in zip(shared_samples([folder / "data"]), load_samples([folder / "data"]), strict=True):
+        assert (sample.name, sample.source, sample.mask_kind) == (alone.name, alone.source, alone.mask_kind)
+        assert np.array_equal(sample.rgb, alone.rgb) and (sample.mask is None) == (alone.mask is None)
+        assert alone.mask is None or np.array_equal(sample.mask, alone.mask)
+    assert isinstance(sample.rgb.base, np.memmap)
+    assert len(shared_samples([folder / "data"], limit=1)) == 1
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_share_pictures_and_leave_no_file(tmp_path):
+    for name in ("room", "data"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (20 + number, 33, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "data" / f"{number}.png")
+    grey(np.eye(20, 33)).save(tmp_path / "data" / "0-mask.png")
+    multiprocessing.spawn(_read_shared, (tmp_path,), nprocs=2)
+    assert not list((tmp_path / "room").iterdir())

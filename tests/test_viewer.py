@@ -29,8 +29,8 @@ pytestmark = [
 class Server:
     """`obic serve` in a thread.
 
-    log: (path, Range header) of each request. sent: bytes of the latest answer for each path. halt: files that, asked for
-    as a whole, stop after so many bytes until `go` is set. rangeless: paths for which ranges are not understood.
+    log: (path, Range header) of each request. sent: bytes of the latest answer for each path. halt: files that, asked
+    for as a whole, stop after so many bytes until `go` is set. rangeless: paths for which ranges are not understood.
     """
 
     def __init__(self, folder: Path):
@@ -174,10 +174,10 @@ def test_decode_bytes(page, origin):
     assert_near(pixels_of(page.run(script(body))), golden("pixel-mask"))
 
 
-def test_extract_fetches_that_layer_alone(page, server, tiny_decoder):
+def test_extract_fetches_that_layer_alone(page, server):
     container = open_container((GOLDEN / "highest-quality.obic").read_bytes())
     numbers = page.run(script('return listed(await obic.extract("/files/highest-quality.obic", "background"));'))
-    assert_near(pixels_of(numbers), codec.extract_picture(container, 0, tiny_decoder))
+    assert_near(pixels_of(numbers), codec.extract_picture(container, 0, codec.load_model("cpu", backend="numpy")))
     asked = [ranges for path, ranges in server.log if path == "/files/highest-quality.obic"]
     start = container.total_bytes - container.layer_bytes(0) - 2
     assert asked == ["bytes=0-255", f"bytes={max(start, 256)}-{container.total_bytes - 1}"]

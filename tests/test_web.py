@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,17 +21,10 @@ from fuzz_targets import LIMITS, Choices, changed_file
 from obic import codec, web, weights
 from obic.constants import PART_PIXEL_MASK
 from obic.container import Container, mux, open_container
-from obic.entropy import gaussian_tables
 from obic.errors import ObicError
 from obic.masks import decode_label_map, decode_pixel_mask, grid_size
-from obic.nn.model import Shape
-from obic.train.checkpoint import new_network
-from obic.train.manifest import sha256, write_codec, write_look
-from obic.train.pack import codec_arrays, file_bytes
-from obic.train.vivid import with_grain
 from test_broken import FILES as BROKEN
 from test_broken import MISSING, RULES, rule
-from test_codec import disc, picture
 from test_golden import FILES, SETS
 
 WEB = Path(__file__).parents[1] / "web"
@@ -90,15 +82,19 @@ def reader(tmp_path_factory):
     assert reader.process.wait(10) == 0
 
 
+@pytest.fixture(scope="module")
+def reference():
+    """The tiny model of the second golden set, on the backend that computes in float32 everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OBIC_WEIGHTS", str(GOLDEN.parent / "v2"))
+        return codec.load_model("cpu", backend="numpy")
+
+
 def assert_near(pixels: np.ndarray, expected: np.ndarray) -> None:
     """Colours within 1 (spec 8 asks for 2), alpha exactly."""
     assert pixels.shape == expected.shape
     difference = np.abs(pixels.astype(int) - expected)
     assert difference[..., :3].max() <= 1 and difference[..., 3].max() == 0
-
-
-def rgba(decoded: codec.Decoded) -> np.ndarray:
-    return np.asarray(Image.fromarray(decoded.pixels).convert("RGBA"))
 
 
 # --- the golden and the broken files ----------------------------------------------------------------------------------
@@ -129,13 +125,13 @@ def test_broken_files(reader, name):
 
 
 @pytest.mark.parametrize("layers", [["object"], ["0"], [4], ["left above", 4]], ids=str)
-def test_layers_alone(reader, layers, tiny_decoder):
+def test_layers_alone(reader, layers, reference):
     name = "two-layers" if layers[0] in ("object", "0") else "pixel-mask"
     data = (GOLDEN.parent / "v2" / f"{name}.obic").read_bytes()
     container = open_container(data)
     indices = [container.layer_index(layer) for layer in layers]
     pixels, facts = reader.picture(data, layers=layers)
-    assert_near(pixels, codec.extract_picture(container, indices, tiny_decoder))
+    assert_near(pixels, codec.extract_picture(container, indices, reference))
     assert facts["missing"] == [index for index in range(container.header.n_layers) if index not in indices]
 
 
@@ -229,25 +225,25 @@ any_bytes = settings(deadline=None, max_examples=150, suppress_health_check=[Hea
 
 @any_bytes
 @given(st.binary(max_size=200))
-def test_changed_files(reader, tiny_decoder, data):
-    assert_same(reader, changed_file(Choices(data)), tiny_decoder)
+def test_changed_files(reader, reference, data):
+    assert_same(reader, changed_file(Choices(data)), reference)
 
 
 @any_bytes
 @given(st.binary(max_size=60))
-def test_any_header(reader, tiny_decoder, data):
-    assert_same(reader, assemble(data, []), tiny_decoder)
+def test_any_header(reader, reference, data):
+    assert_same(reader, assemble(data, []), reference)
 
 
 def test_broken_files_section_by_section(reader, monkeypatch):
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
-    model = codec.load_model("cpu")
+    model = codec.load_model("cpu", backend="numpy")
     for path in HERE.glob("*.obic"):
         assert_same(reader, path.read_bytes(), model)
 
 
 @any_bytes
-@given(st.text(max_size=12))
+@given(st.text(st.characters(exclude_categories=["Cn"]), max_size=12))  # what is not assigned changes with Unicode
 def test_names(reader, name):
     """A name is refused by both, or by none."""
     data = mux(width=9, height=9, model=1, mask=b"m", qualities=(1, 2), streams={}, names=("first one", "x" * 9))
@@ -278,45 +274,6 @@ def test_builds(reader, speed):
     folder = SETS[-1]
     pixels, _ = reader.picture((folder / "five-layers.obic").read_bytes(), speed=speed)
     assert_near(pixels, np.asarray(Image.open(folder / "five-layers.png").convert("RGBA")))
-
-
-ODD = Shape(
-    fine=18, fine_blocks=3, coarse=27, coarse_blocks=2, latent=12, hyper=5, hyper_width=10, context=22,
-    context_blocks=2, levels=3, damped=True, scale_hidden=7,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory, reader):
-    """A model of a shape that nothing suits, with a look of its own, known to the reader: its folder of weights."""
-    folder = tmp_path_factory.mktemp("odd")
-    torch.manual_seed(3)
-    network = new_network(ODD)
-    for parameter in network.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    arrays = codec_arrays(network, gaussian_tables())
-    fingerprint = f"{weights.fingerprint_of(arrays, ODD):08x}"
-    data = file_bytes(arrays)
-    about = {"fingerprint": fingerprint, "file": "odd.npz", "sha256": sha256(data), "shape": ODD.as_dict()}
-    write_codec(folder, data, about)
-    look = with_grain(network.synthesis, ODD, 3)
-    look.layers[0].weight.data[:, -3:] = 0.3 * torch.randn(27, 3, 1, 1)
-    state = {name: value.detach().half().numpy() for name, value in look.state_dict().items()}
-    write_look(folder, "vivid", file_bytes(state), {})
-    reader.know(folder)
-    return folder
-
-
-@pytest.mark.parametrize("look", ["faithful", "vivid"])
-@pytest.mark.parametrize("side", [None, 4])
-def test_any_shape_in_tiles_or_whole(reader, odd, look, side, monkeypatch):
-    monkeypatch.setenv("OBIC_WEIGHTS", str(odd))
-    rgb, labels = picture(200, 150), disc(200, 150)
-    data = codec.encode_picture(rgb, labels, 2, qualities=(40, 90), model=codec.load_model("cpu", encoder=True))
-    expected = codec.decode_picture(open_container(data), codec.load_model("cpu", look=look))
-    pixels, _ = reader.picture(data, look=look, **({} if side is None else {"side": side}))
-    assert_near(pixels, rgba(expected))
-    assert expected.rgb.std() > 1
 
 
 def test_a_model_that_is_damaged_is_refused(reader, tmp_path):

@@ -24,7 +24,7 @@ from obic.bench.commands import command, number, writable
 from obic.bench.pictures import TestPicture
 from obic.bench.results import RATE, summarise
 from obic.bench.run import Cache, coders, jobs, read_rows, run, write_rows
-from obic.bench.segmentation import labelled_pictures, score
+from obic.bench.segmentation import empty_pictures, labelled_pictures, presence, score
 from obic.bench.speed import measure_speed
 
 SHEET_PICTURES, SHEET_SIDE = ("kodim04", "kodim07", "kodim15", "kodim20"), 224
@@ -51,6 +51,8 @@ def main() -> None:
     if plan.VOC in sets:
         step = plan.QUICK_EVERY[plan.VOC] if args.quick else 1
         scores = score(segmenter, islice(labelled_pictures(args.data / "voc-eval.zip"), 0, None, step))
+        if zips := sorted(args.data.glob("train-*.zip")):
+            scores |= presence(segmenter, islice(empty_pictures(zips), 0, None, step))
     known = [] if args.anew else read_rows(RIVALS_FILE)
     rows = run(list(jobs(sets, plans)), Cache(args.cache, known), args.jobs, args.device)
     result = summarise(rows, f"{model.fingerprint:08x}", scores, seconds)

@@ -8,8 +8,7 @@ ones throughout: none is trained anew for the alternative.
 from __future__ import annotations
 
 import argparse
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from obic import codec
+from obic import codec, inference
 from obic.bench.coders import hyper_bytes, layer_hyper_bytes
 from obic.bench.commands import command, number, writable
 from obic.bench.measure import compare
@@ -27,11 +26,10 @@ from obic.bench.segmentation import labelled_pictures, score
 from obic.bench.tables import table
 from obic.constants import PART_PIXEL_MASK
 from obic.container import mux, open_container
-from obic.entropy.layer import encode_layer, hyper_cells
+from obic.entropy.layer import LayerCoder
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
-from obic.nn import inference
+from obic.segment.builtin import DeepLabSegmenter, load_segmenter, read_arrays
 from obic.segment.deeplab import BACKBONES, DeepLab
-from obic.segment.segmenter import DeepLabSegmenter
 from obic.weights import CodecModel, segmenter_bytes
 
 QUALITIES = (25, 45, 65)  # equal for both layers
@@ -58,7 +56,6 @@ def feature_masking(picture: TestPicture, quality: int, model: CodecModel) -> tu
     return codec.decode_picture(container, model).rgb, figures
 
 
-@torch.inference_mode()
 def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
     """Each layer is a picture of its own, grey where the other is, with every cell it touches; both are decoded alone
     and joined by the pixel mask, which the decoder then needs."""
@@ -69,45 +66,36 @@ def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tupl
     for label in (0, 1):
         inside = labels == label
         cells = grid_labels(inside.astype(np.uint8), 2, coverage=0) == 1
-        features = inference.analyse(model.network, np.where(inside[..., None], picture.rgb, np.uint8(GREY)))
-        z, residual, streams[label] = _coded(features, cells, quality, model)
-        decoded = inference.decode_cells(model.network, z, residual, cells, quality)
-        joined[inside] = inference.synthesise(model.network, *decoded, *labels.shape)[inside]
+        features = inference.analyse_all(model.backend, [np.where(inside[..., None], picture.rgb, np.uint8(GREY))])
+        coder = LayerCoder(model.entropy, cells, quality)
+        z, residual = inference.encode_cells(model, features, coder)
+        streams[label] = coder.encode(z, residual)
+        decoded = inference.decode_cells(model, z, residual, coder)
+        joined[inside] = inference.synthesise_all(model.backend, *decoded, [labels.shape])[0][inside]
     grid = encode_label_map(owners, 2)
     size = _file_size(picture, quality, grid, streams, {PART_PIXEL_MASK: pixel_mask})
     return joined, {"bytes": size, "mask": len(grid) + len(pixel_mask)}
 
 
-@torch.inference_mode()
 def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
     """One hyper-latent for the whole picture, which both layers' residuals lean on: neither can be had without it."""
     labels = labels_of(picture)
     owners = grid_labels(labels, 2)
-    features = inference.analyse(model.network, picture.rgb)
+    features = inference.analyse_all(model.backend, [picture.rgb])
     everywhere = np.ones(owners.shape, bool)
-    z, _, _ = _coded(features, everywhere, quality, model)
+    z, _ = inference.encode_cells(model, features, LayerCoder(model.entropy, everywhere, quality))
     layers, streams = [], {}
     for label in (0, 1):
-        cells = owners == label
-        _, residual, stream = _coded(features, cells, quality, model, z)
-        streams[label] = bytes(round(len(stream) - hyper_bytes(z, cells, quality, model)))  # as long as without z
-        layers.append(inference.decode_cells(model.network, z, residual, cells, quality))
+        coder = LayerCoder(model.entropy, owners == label, quality)
+        own_z, residual = inference.encode_cells(model, features, coder, z=coder.settle(z))
+        stream = coder.encode(own_z, residual)
+        streams[label] = bytes(round(len(stream) - hyper_bytes(z, coder.cells, quality, model)))  # as if without z
+        layers.append(inference.decode_cells(model, own_z, residual, coder))
     features, conditions = (sum(parts) for parts in zip(*layers, strict=True))
-    rgb = inference.synthesise(model.network, features, conditions, *labels.shape)
+    (rgb,) = inference.synthesise_all(model.backend, features, conditions, [labels.shape])
     grid, z_bytes = encode_label_map(owners, 2), hyper_bytes(z, everywhere, quality, model)
     size = _file_size(picture, quality, grid, streams) + z_bytes
     return rgb, {"bytes": size, "mask": len(grid), "z": z_bytes, "residual": sum(map(len, streams.values()))}
-
-
-def _coded(features: torch.Tensor, cells: np.ndarray, quality: int, model: CodecModel, hyper: np.ndarray | None = None):
-    """The hyper-latent (the layer's own, or what is coded of the one given), residual and sub-stream of some cells."""
-    if hyper is not None:
-        hyper = model.hyper_prior.settled(hyper, hyper_cells(cells), quality)
-    entropy = model.scale_map, model.hyper_prior, model.tables
-    z, residual = inference.encode_cells(
-        model.network, features, cells, quality, model.hyper_prior, lambda z: model.scale_map.index(z, quality), z=hyper
-    )
-    return z, residual, encode_layer(z, residual, cells, quality, *entropy)
 
 
 def _file_size(picture: TestPicture, quality: int, mask: bytes, streams: dict, parts: dict | None = None) -> int:
@@ -155,27 +143,32 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def backbones(data: Path, segmenter: DeepLabSegmenter, shipped: str) -> Iterator[list[str]]:
-    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of the shipped one."""
+def backbones(data: Path, segmenters: Mapping[str, DeepLabSegmenter], side: int) -> Iterator[list[str]]:
+    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of `segmenters` on them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     for name in BACKBONES:
         network = DeepLab(name).eval()
         giga = []
-        for side in (segmenter.long_side, 512):
-            picture = torch.zeros(1, 3, side, side)
+        for size in (side, 512):
+            picture = torch.zeros(1, 3, size, size)
             with FlopCounterMode(display=False) as counter:
                 network(picture)
             giga.append(counter.get_total_flops() / 1e9)
         start = perf_counter()
-        network(torch.zeros(1, 3, segmenter.long_side, segmenter.long_side))
+        network(torch.zeros(1, 3, side, side))
         seconds = perf_counter() - start
         parameters = sum(p.numel() for p in network.parameters()) / 1e6
         iou, miou = "not trained", "not trained"
-        if name == shipped:
-            result = score(segmenter, labelled_pictures(data / "voc-eval.zip"))
+        if name in segmenters:
+            result = score(segmenters[name], labelled_pictures(data / "voc-eval.zip"))
             iou, miou = f"{result['fg_iou']:.3f}", f"{result['miou']:.3f}"
         yield [name, f"{parameters:.1f}", *(f"{flops:.1f}" for flops in giga), f"{seconds:.2f}", iou, miou]
+
+
+def backbone_of(source: Path | bytes) -> str:
+    """Of a segmenter's weights file, or its bytes."""
+    return str(read_arrays(source)["backbone"])
 
 
 def mask_sources(
@@ -238,6 +231,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/ and voc-eval.zip")
     parser.add_argument("--every", type=number(), default=2, help="use every n-th Kodak picture")
     parser.add_argument("--crops-every", type=number(), default=6, help="use every n-th VOC crop")
+    parser.add_argument("--segmenters", type=Path, nargs="+", default=[], help="weights on other backbones than the "
+                        "shipped ones', for their IoU")
     parser.add_argument("--out", type=Path, default=Path("docs/ablations.md"), help="its sections are written anew")
     args = parser.parse_args()
     for name in (*ABLATIONS, "backbone", "masks"):
@@ -251,10 +246,12 @@ def main() -> None:
             for set_name, pictures in chosen.items()
         ]
         replace_section(args.out, name, "\n\n".join(tables))
-    headings = ["backbone", "M parameters", f"GFLOPs at {segmenter.long_side}x{segmenter.long_side}", "at 512x512",
-                "seconds", "foreground IoU", "mIoU"]
-    shipped = str(np.load(io.BytesIO(segmenter_bytes()))["backbone"])
-    replace_section(args.out, "backbone", table(headings, list(backbones(args.data, segmenter, shipped))))
+    side = segmenter.long_side
+    headings = ["backbone", "M parameters", f"GFLOPs at {side}x{side}", "at 512x512", "seconds", "foreground IoU",
+                "mIoU"]
+    segmenters = {backbone_of(path): load_segmenter(path, "torch") for path in args.segmenters}
+    segmenters[backbone_of(segmenter_bytes())] = segmenter
+    replace_section(args.out, "backbone", table(headings, list(backbones(args.data, segmenters, side))))
     headings = ["masks", "bpp", "mask bytes", "MS-SSIM", "in the object", "in the background"]
     replace_section(args.out, "masks", table(headings, list(mask_sources(chosen[CROPS], segmenter, model))))
 

@@ -25,8 +25,8 @@ from obic.bench.pictures import TestPicture, read_folder
 from obic.bench.tables import table
 from obic.container import open_container
 from obic.looks import LOOKS
-from obic.segment import load_segmenter
 from obic.segment.deeplab import DeepLab
+from obic.segment.segmenter import load_network
 from obic.weights import CodecModel, segmenter_bytes
 
 RATES = (0.02, 0.03, 0.05, 0.1)
@@ -109,7 +109,7 @@ def main() -> None:
     page, sheet_file = (writable(args.out / name) for name in ("looks.md", "looks.webp"))
     model = codec.load_model(encoder=True)
     files = dict(zip(RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
-    features = PatchFeatures(load_segmenter(segmenter_bytes()).network)
+    features = PatchFeatures(load_network(segmenter_bytes()))
     shown = [place for place, picture in enumerate(pictures) if picture.name in SHOWN] or [0]
     rows, sheet = [], [[(f"original {pictures[place].name}", middle(pictures[place].rgb))] for place in shown]
     for look in LOOKS:

@@ -45,7 +45,8 @@ ANCHORS = tuple(series for series in SERIES if series.title in ("HEVC intra, box
 
 
 def summarise(rows: Iterable[Row], fingerprint: str, segmenter: Mapping[str, float] | None, seconds: Mapping) -> dict:
-    """Everything the report says. segmenter: as `segmentation.score` gives it; seconds: as `speed.measure_speed`."""
+    """Everything the report says. segmenter: as `segmentation.score` gives it, and
+    `presence`; seconds: as `speed.measure_speed`."""
     means = curves(rows)
     result = {
         "model": fingerprint,
@@ -150,7 +151,14 @@ def targets(result: Mapping) -> list[Target]:
         if name in means:
             add(f"{name}, MS-SSIM lost to the split at {RATE} bpp", goal, losses[0] if losses else None, at_most=True)
     if result["segmenter"]:
-        add("foreground IoU of the segmenter, VOC 2012 val", 0.78, result["segmenter"]["fg_iou"])
+        segmenter = result["segmenter"]
+        add("foreground IoU of the segmenter, VOC 2012 val", 0.80, segmenter["fg_iou"])
+        add("mIoU of the segmenter, VOC 2012 val", 0.65, segmenter["miou"])
+        add("share of VOC's pictures whose object is lost", 0.02, segmenter.get("lost"), at_most=True)
+        if "empty_pictures" in segmenter:
+            count = segmenter["empty_pictures"]
+            add(f"area taken for an object, {count} pictures without one", 0.01, segmenter["empty_area"], at_most=True)
+            add("share of them in which none is found", 0.9, segmenter["empty_found_none"])
     return found
 
 

@@ -1,21 +1,24 @@
-"""Foreground IoU and mIoU of the segmenter over labelled pictures.
+"""Foreground IoU and mIoU of the segmenter over labelled pictures; its false alarms in pictures without an object.
 
-    python -m obic.bench.segmentation --data data/voc-eval.zip --weights weights/segmenter.npz
+    python -m obic.bench.segmentation --data data/voc-eval.zip --empty data/train-*.zip --weights weights/segmenter.npz
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from obic.bench.commands import command
-from obic.bench.pictures import VOID, read_labelled
+from obic.bench.pictures import VOID, PictureError, pixels_of, read_labelled
 from obic.segment import CLASS_NAMES, load_segmenter
+from obic.train import no_object
 
 CLASSES = len(CLASS_NAMES)
 
@@ -26,17 +29,28 @@ def labelled_pictures(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return ((rgb, labels) for _, rgb, labels in read_labelled(path))
 
 
+def empty_pictures(paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    """The held-out pictures without an object among those of zips: uint8 [H, W, 3]. Raises PictureError."""
+    names = {f"{name}.webp" for name in no_object.names("held-out")}
+    for path in paths:
+        if not zipfile.is_zipfile(path):
+            raise PictureError(f"{path}: no zip file of pictures")
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(names & set(archive.namelist())):
+                yield pixels_of(archive.read(name), f"{path}: {name}", "RGB")
+
+
 def score(
     segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
     """Void pixels do not count; every object is foreground, whatever its class, and also a label that is no class.
 
     Returns `fg_iou`, pooled over all pixels; `fg_iou_picture`, the mean over pictures; `miou`, the mean over the 21
-    classes of the pooled IoU (of those that occur, as VOC counts it; without the pixels of no class); `seconds` a
-    picture.
+    classes of the pooled IoU (of those that occur, as VOC counts it; without the pixels of no class); `lost`, the share
+    of the pictures with an object in which none is found; `seconds` a picture.
     """
     confusion = np.zeros((CLASSES + 1, CLASSES), np.int64)  # true label, the last for all of no class; predicted label
-    each, seconds = [], 0.0
+    each, seconds, with_object, lost = [], 0.0, 0, 0
     for rgb, truth in pictures:
         begin = time.perf_counter()
         labels = segment(rgb)
@@ -46,6 +60,8 @@ def score(
         one = np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
         confusion += one
         each.append(foreground_iou(one))
+        if one[1:].any():
+            with_object, lost = with_object + 1, lost + (not labels.any())
     known = confusion[:CLASSES]
     right = known.diagonal()
     union = known.sum(0) + known.sum(1) - right
@@ -54,8 +70,20 @@ def score(
         "fg_iou": foreground_iou(confusion),
         "fg_iou_picture": float(np.mean(each)),
         "miou": float((right[union > 0] / union[union > 0]).mean()),
+        "lost": lost / max(1, with_object),
         "seconds": seconds / len(each),
     }
+
+
+def presence(segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.ndarray]) -> dict[str, float]:
+    """False alarms in pictures without an object, uint8 [H, W, 3]: `empty_pictures`; `empty_area`, the mean share of a
+    picture that is taken for an object; `empty_found_none`, the share of pictures where nothing is. Not a number
+    without pictures."""
+    areas = np.array([(segment(rgb) > 0).mean() for rgb in pictures])
+    if not areas.size:
+        return {"empty_pictures": 0, "empty_area": math.nan, "empty_found_none": math.nan}
+    found_none = float((areas == 0).mean())
+    return {"empty_pictures": len(areas), "empty_area": float(areas.mean()), "empty_found_none": found_none}
 
 
 def foreground_iou(confusion: np.ndarray) -> float:
@@ -68,13 +96,18 @@ def foreground_iou(confusion: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.bench.segmentation", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="zip of NAME.jpg and NAME.png")
+    parser.add_argument("--empty", type=Path, nargs="+", default=[], help="zips with the pictures without an object "
+                        "that are held out of training (obic/train/no_object.csv)")
     parser.add_argument("--weights", type=Path, default=Path("weights/segmenter.npz"))
+    parser.add_argument("--backend", choices=["numpy", "torch"], default="torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--long-side", type=int, help="instead of the one in the weights")
     args = parser.parse_args()
-    segmenter = load_segmenter(args.weights, args.device)
+    segmenter = load_segmenter(args.weights, args.backend, args.device)
     segmenter.long_side = args.long_side or segmenter.long_side
     result = score(segmenter, labelled_pictures(args.data))
+    if args.empty:
+        result |= presence(segmenter, empty_pictures(args.empty))
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 
 

@@ -19,6 +19,7 @@ import torch
 
 from obic import codec
 from obic.container import open_container
+from obic.entropy.layer import LayerCoder
 from obic.images import read_picture, write_picture
 from obic.progress import told_to
 from obic.weights import CodecModel
@@ -82,9 +83,9 @@ class _Clock:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Within it everything is timed; "total" is all of it and "other" what belongs to no stage."""
-        coders = {name: self.timed("entropy", getattr(codec, name)) for name in ("encode_layer", "decode_layer")}
+        coders = {name: self.timed("entropy", getattr(LayerCoder, name)) for name in ("encode", "decode")}
         start = self.now()
-        with told_to(self), patch.multiple(codec, **coders):
+        with told_to(self), patch.multiple(LayerCoder, **coders):
             yield
         whole = self.now() - start
         self.seconds["other"] = whole - self.seconds.total()

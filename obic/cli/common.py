@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import click
 
+from obic.backends import BACKENDS, DEVICES
 from obic.container import ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL, LOOKS
@@ -198,10 +199,18 @@ jobs_option = click.option(
 overwrite_option = click.option("--overwrite/--no-overwrite", default=True, help="Replace an existing OUT (default).")
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
-    help="Where the networks run; auto takes a GPU if there is one.",
+    help="Where torch computes; auto takes a GPU if there is one.",
+)
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    envvar="OBIC_BACKEND",
+    help="What computes the networks: numpy starts at once; torch is faster on large pictures, and needs obic[torch].",
 )
 look_option = click.option(
     "--look",

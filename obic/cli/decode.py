@@ -9,6 +9,7 @@ from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
     Stages,
+    backend_option,
     device_option,
     jobs_option,
     look_option,
@@ -58,6 +59,7 @@ class Choices:
         help="What to do about a damaged layer: give up, or leave it out and say so.",
     ),
     look_option,
+    backend_option,
     device_option,
     jobs_option,
     click.option("--json", "as_json", is_flag=True, help="Print what was decoded, as JSON."),
@@ -73,6 +75,7 @@ def command(
     damaged: str,
     look: str,
     device: str,
+    backend: str,
     jobs: int,
     as_json: bool,
     overwrite: bool,
@@ -90,7 +93,7 @@ def command(
     ending = "." + (format_ or "png").lower().lstrip(".")
     chosen = Choices(picture_format(format_ or suffix or "png"), ending, damaged, look, as_json, verbose)
     batch = Batch(sources, OBIC_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
-    networks = Networks(device, jobs)
+    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
     batch.run(lambda job: _decode(job, networks, chosen), as_json=as_json)
 
 
@@ -106,6 +109,7 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
         from obic.codec import decode_picture
         from obic.images import write_picture
 
+        networks.settle(container.header.n_pixels)
         model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         decoded = decode_picture(container, model, damaged=chosen.damaged)

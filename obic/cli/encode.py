@@ -10,6 +10,7 @@ from obic.cli.batch import PICTURE_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
     Stages,
+    backend_option,
     background_color_option,
     device_option,
     jobs_option,
@@ -118,6 +119,7 @@ class Size(click.ParamType):
         help="How long to look for a smaller, better file; 3 takes minutes.",
     ),
     click.option("--verify", is_flag=True, help="Decode what was made, as far as it is exact, before it is written."),
+    backend_option,
     device_option,
     jobs_option,
     click.option("--json", "as_json", is_flag=True, help='Print what "obic info --json" would.'),
@@ -130,6 +132,7 @@ def command(
     output: str | None,
     output_dir: str | None,
     device: str,
+    backend: str,
     jobs: int,
     overwrite: bool,
     **choices,
@@ -153,7 +156,8 @@ def command(
     mask = choices["mask"]
     kind = mask if mask in ("auto", "none") else "given"
     recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata", "verify", "effort")))
-    networks, chosen = Networks(device, jobs), Choices(recipe, **choices)
+    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
+    chosen = Choices(recipe, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 
 

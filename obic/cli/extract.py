@@ -10,6 +10,7 @@ from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
     STREAM,
     Stages,
+    backend_option,
     device_option,
     jobs_option,
     look_option,
@@ -64,6 +65,7 @@ class Choices:
     output_dir_option,
     click.option("--format", "format_", metavar="FORMAT", help="obic, or a picture format; else by OUT's suffix."),
     look_option,
+    backend_option,
     device_option,
     jobs_option,
     overwrite_option,
@@ -80,6 +82,7 @@ def command(
     format_: str | None,
     look: str,
     device: str,
+    backend: str,
     jobs: int,
     overwrite: bool,
     verbose: bool,
@@ -104,7 +107,8 @@ def command(
         raise UsageError("--over makes pixels; name a picture with -o, or its format with --format")
     if kind == "obic" and look != FAITHFUL:
         raise UsageError("--look is for pixels; name a picture with -o, or its format with --format")
-    networks, chosen = Networks(device, jobs), Choices(layers, kind, over, look, verbose)
+    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
+    chosen = Choices(layers, kind, over, look, verbose)
     batch.run(lambda job: _extract(job, networks, chosen))
 
 
@@ -149,6 +153,7 @@ def _pixels(
     with stage("load"):
         from obic.codec import extract_picture
 
+        networks.settle(container.header.n_pixels)
         model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         pixels = extract_picture(container, indices, model)

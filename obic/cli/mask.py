@@ -3,6 +3,7 @@
 from obic.cli.batch import PICTURE_SUFFIXES, Batch, Job
 from obic.cli.common import (
     Stages,
+    backend_option,
     background_color_option,
     device_option,
     jobs_option,
@@ -25,6 +26,7 @@ obic encode photo.png --mask photo-mask.png
     output_option,
     output_dir_option,
     background_color_option,
+    backend_option,
     device_option,
     jobs_option,
     overwrite_option,
@@ -37,6 +39,7 @@ def command(
     output_dir: str | None,
     background_color: str,
     device: str,
+    backend: str,
     jobs: int,
     overwrite: bool,
     verbose: bool,
@@ -47,7 +50,7 @@ def command(
     picture, so that "obic encode --mask DIR" finds it.
     """
     batch = Batch(sources, PICTURE_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
-    networks = Networks(device, jobs)
+    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
     ending = ".png" if output_dir is not None else "-mask.png"
     batch.run(lambda job: _mask(job, networks, ending, background_color, verbose))
 
@@ -62,6 +65,7 @@ def _mask(job: Job, networks: Networks, ending: str, background_color: str, verb
         data, limit = read_input(job.source), job.settings.max_pixels
         picture = read_picture(data, background=background_color, max_pixels=limit)
     with stage("load"):
+        networks.settle(picture.rgb.size // 3)
         segment = networks.segmenter()
     with stage("segment"):
         labels = segment(picture.rgb)

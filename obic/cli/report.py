@@ -1,8 +1,11 @@
 """Room 5. `obic report`: one self-contained HTML page that shows what a file holds, or a gallery of several."""
 
+from __future__ import annotations
+
 import base64
 import json
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +14,7 @@ from obic.cli.common import (
     STREAM,
     Output,
     Stages,
+    backend_option,
     device_option,
     local_name,
     obic_command,
@@ -27,6 +31,9 @@ from obic.errors import ObicError, UsageError
 from obic.metadata import metadata_of_file
 from obic.networks import Networks
 
+if TYPE_CHECKING:
+    from obic.weights import CodecModel
+
 WEBP_MAX_SIDE = 16383  # of the format
 
 EXAMPLES = """
@@ -41,6 +48,7 @@ obic report photos/ -o gallery.html --live      a page that decodes the files it
     output_option,
     click.option("--original", metavar="FILE", type=click.Path(), help="The picture that was coded, to compare with."),
     click.option("--live", is_flag=True, help="Put the files and a decoder (14 MB) into the page instead of pictures."),
+    backend_option,
     device_option,
     overwrite_option,
     verbose_option,
@@ -52,6 +60,7 @@ def command(
     original: str | None,
     live: bool,
     device: str,
+    backend: str,
     overwrite: bool,
     verbose: bool,
 ) -> None:
@@ -62,7 +71,7 @@ def command(
     page is about as large as the pictures it shows. Of several files, or a folder, it is a gallery.
     """
     stage = Stages(verbose)
-    pictures = LivePictures() if live else StillPictures(device)
+    pictures = LivePictures() if live else StillPictures(device, backend)
     alone = Batch(sources, OBIC_SUFFIXES).alone
     if not alone and output is None:
         raise UsageError("a page of several files needs a name: -o gallery.html")
@@ -82,7 +91,7 @@ def page(template: str, facts: dict, decoder: str = "") -> str:
     return html.replace("/*facts*/", data).replace("<!--decoder-->", decoder)
 
 
-def _report(job: Job, pictures: "StillPictures | LivePictures", original: str | None, stage: Stages) -> None:
+def _report(job: Job, pictures: StillPictures | LivePictures, original: str | None, stage: Stages) -> None:
     """The page of one file."""
     out = job.output(".html")
     with stage("open"):
@@ -97,7 +106,7 @@ def _report(job: Job, pictures: "StillPictures | LivePictures", original: str | 
         out.write(page("report.html", facts, pictures.decoder()).encode())
 
 
-def _gallery(batch: Batch, output: str, pictures: "StillPictures | LivePictures", stage: Stages) -> None:
+def _gallery(batch: Batch, output: str, pictures: StillPictures | LivePictures, stage: Stages) -> None:
     """The page of several files. Those that fail are told, and left out."""
     if output != STREAM:
         batch.claim(output, "the page")
@@ -125,15 +134,14 @@ def _gallery(batch: Batch, output: str, pictures: "StillPictures | LivePictures"
 class StillPictures:
     """Decoded pictures, as data addresses."""
 
-    def __init__(self, device: str):
-        self._networks = Networks(device)
+    def __init__(self, device: str, backend: str):
+        self._networks = Networks(device, backend)
 
     def of_report(self, container: Container) -> dict:
         """The whole, and each layer by index, null where it is absent."""
         from obic.codec import extract_picture
 
-        profile = _profile(container)
-        model = self._networks.codec(container.header.model)
+        profile, model = _profile(container), self._model(container)
         layers = [
             None if entry.length is None else _address(extract_picture(container, entry.index, model), profile)
             for entry in container.header.layers
@@ -143,11 +151,15 @@ class StillPictures:
     def of_gallery(self, container: Container) -> dict:
         from obic.codec import decode_picture
 
-        decoded = decode_picture(container, self._networks.codec(container.header.model))
+        decoded = decode_picture(container, self._model(container))
         return {"image": _address(decoded.pixels, _profile(container))}
 
     def decoder(self) -> str:
         return ""
+
+    def _model(self, container: Container) -> CodecModel:
+        self._networks.settle(container.header.n_pixels)
+        return self._networks.codec(container.header.model)
 
 
 class LivePictures:

@@ -19,6 +19,7 @@ from obic.constants import MEDIA_TYPE
 from obic.container import open_container
 from obic.errors import ObicError
 from obic.web import models_in, site_folder
+from obic.weights import folders
 
 LOOPBACK = "127.0.0.1"
 DECODER = '<script type="module" src="/viewer/element.js"></script>'
@@ -106,8 +107,6 @@ class Site:
 
     @cached_property
     def models(self) -> dict[str, Callable[[], bytes]]:
-        from obic.weights import folders
-
         return {name: cache(make) for folder in reversed(folders()) for name, make in models_in(folder).items()}
 
 

@@ -81,6 +81,10 @@ class Header:
     parts: tuple[PartEntry, ...] = ()
 
     @property
+    def n_pixels(self) -> int:
+        return self.width * self.height
+
+    @property
     def n_layers(self) -> int:
         return len(self.layers)
 

@@ -1,7 +1,7 @@
 """Room 2. Exact entropy coding: symbols in, bytes out. numpy; constriction in `coder` alone. Spec 5 and 6."""
 
 from obic.entropy.hyper_prior import HyperPrior
-from obic.entropy.layer import decode_layer, encode_layer, hyper_cells
+from obic.entropy.layer import EntropyModel, LayerCoder, hyper_cells
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import (
     Tables,
@@ -12,12 +12,12 @@ from obic.entropy.tables import (
 )
 
 __all__ = [
+    "EntropyModel",
     "HyperPrior",
+    "LayerCoder",
     "ScaleMap",
     "Tables",
-    "decode_layer",
     "default_scales",
-    "encode_layer",
     "gaussian_probabilities",
     "gaussian_tables",
     "hyper_cells",

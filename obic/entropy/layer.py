@@ -4,6 +4,8 @@ Order: each pass over z, grouped by table row, then its escapes; then r grouped 
 row, channel-major, then raster over the positions that belong to the layer. Nothing is coded for any other position.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from obic.constants import ESCAPE, ESCAPE_LENGTHS, HYPER, MAX_ESCAPE_BITS, MAX_MAGNITUDE, MAX_SYMBOL, TABLE_ROWS
@@ -16,60 +18,76 @@ from obic.errors import FormatError
 BLOCK = 1 << 22  # positions sorted at a time, or a large picture would need much memory
 
 
+@dataclass(frozen=True, eq=False)
+class EntropyModel:
+    """All that decides how integers are coded.
+
+    scale_map: z and quality -> table rows of r. hyper_prior: means and table rows of z. tables: symbol counts.
+    """
+
+    scale_map: ScaleMap
+    hyper_prior: HyperPrior
+    tables: Tables
+
+
+class LayerCoder:
+    """One layer's integers to its sub-stream and back.
+
+    z: int32 [Cz, h4, w4], the hyper-latent; r: int32 [M, h, w], the residual. cells: bool [h, w], those of the layer;
+    touched: bool [h4, w4], the hyper-latent positions that they touch. quality: 1..100.
+    """
+
+    def __init__(self, model: EntropyModel, cells: np.ndarray, quality: int):
+        self.cells, self.quality, self.touched = cells, quality, hyper_cells(cells)
+        self._scale_map, self._prior, self._tables = model.scale_map, model.hyper_prior, model.tables
+        self._indexed: tuple[np.ndarray, np.ndarray] | None = None
+
+    def settle(self, z: np.ndarray) -> np.ndarray:
+        """z as it can be coded: where a channel is not coded it holds its mean, and 0 where nothing is touched."""
+        return self._prior.settled(z, self.touched, self.quality)
+
+    def index(self, z: np.ndarray) -> np.ndarray:
+        """The table row of each residual, uint8 [M, h, w] in 0..63. With row 0 a residual is not coded and is 0."""
+        if self._indexed is None or self._indexed[0] is not z:
+            height, width = self.cells.shape
+            self._indexed = z, self._scale_map.index(z, self.quality)[:, :height, :width]
+        return self._indexed[1]
+
+    def encode(self, z: np.ndarray, r: np.ndarray) -> bytes:
+        """The sub-stream; b"" for a layer without cells. z and r are read where the layer has positions only.
+
+        Raises ValueError where a skipped position is not 0 (of z: not its mean) or a magnitude is above 2**20 + 63: the
+        caller's own bug.
+        """
+        encoder = Encoder()
+        for places, mean, rows in self._prior.walk(z, self.touched, self.quality):
+            _encode_values(encoder, (z[:, *places] - mean).ravel(), np.repeat(rows, mean.shape[1]), self._tables)
+        _encode_values(encoder, r[:, self.cells].ravel(), self._rows(z), self._tables)
+        return encoder.finish()
+
+    def decode(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """(z, r) of a sub-stream, 0 at every position the layer does not have.
+
+        Raises FormatError unless `data` is exactly what `encode` writes for the result.
+        """
+        decoder = Decoder(data)
+        z = np.zeros((self._scale_map.hyper_channels, *self.touched.shape), np.int32)
+        r = np.zeros((self._scale_map.channels, *self.cells.shape), np.int32)
+        for places, mean, rows in self._prior.walk(z, self.touched, self.quality):
+            values = _decode_values(decoder, np.repeat(rows, mean.shape[1]), self._tables)
+            z[:, *places] = mean + values.reshape(mean.shape)
+        r[:, self.cells] = _decode_values(decoder, self._rows(z), self._tables).reshape(len(r), -1)
+        decoder.finish()
+        return z, r
+
+    def _rows(self, z: np.ndarray) -> np.ndarray:
+        return self.index(z)[:, self.cells].ravel()
+
+
 def hyper_cells(cells: np.ndarray) -> np.ndarray:
     """bool [ceil(h/4), ceil(w/4)]: the hyper-latent positions that a cell of `cells`, bool [h, w], touches."""
     padded = np.pad(cells, [(0, -side % HYPER) for side in cells.shape])
     return padded.reshape(padded.shape[0] // HYPER, HYPER, -1, HYPER).any(axis=(1, 3))
-
-
-def encode_layer(
-    z: np.ndarray,
-    r: np.ndarray,
-    cells: np.ndarray,
-    quality: int,
-    scale_map: ScaleMap,
-    hyper_prior: HyperPrior,
-    tables: Tables,
-) -> bytes:
-    """The sub-stream of one layer; b"" for a layer without cells.
-
-    z: int32 [Cz, h4, w4] and r: int32 [M, h, w], read where the layer has positions only. cells: bool [h, w].
-    Raises ValueError where a skipped position is not 0 (of z: not its mean) or a magnitude is above 2**20 + 63: the
-    caller's own bug.
-    """
-    encoder = Encoder()
-    for places, mean, rows in hyper_prior.walk(z, hyper_cells(cells), quality):
-        _encode_values(encoder, (z[:, *places] - mean).ravel(), np.repeat(rows, mean.shape[1]), tables)
-    _encode_values(encoder, r[:, cells].ravel(), _r_rows(scale_map, z, quality, cells), tables)
-    return encoder.finish()
-
-
-def decode_layer(
-    data: bytes,
-    cells: np.ndarray,
-    quality: int,
-    scale_map: ScaleMap,
-    hyper_prior: HyperPrior,
-    tables: Tables,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(z int32 [Cz, h4, w4], r int32 [M, h, w]) of a sub-stream, 0 at every position the layer does not have.
-
-    Raises FormatError unless `data` is exactly what `encode_layer` writes for the result.
-    """
-    decoder = Decoder(data)
-    touched = hyper_cells(cells)
-    z = np.zeros((scale_map.hyper_channels, *touched.shape), np.int32)
-    r = np.zeros((scale_map.channels, *cells.shape), np.int32)
-    for places, mean, rows in hyper_prior.walk(z, touched, quality):
-        z[:, *places] = mean + _decode_values(decoder, np.repeat(rows, mean.shape[1]), tables).reshape(mean.shape)
-    r[:, cells] = _decode_values(decoder, _r_rows(scale_map, z, quality, cells), tables).reshape(len(r), -1)
-    decoder.finish()
-    return z, r
-
-
-def _r_rows(scale_map: ScaleMap, z: np.ndarray, quality: int, cells: np.ndarray) -> np.ndarray:
-    height, width = cells.shape
-    return scale_map.index(z, quality)[:, :height, :width][:, cells].ravel()
 
 
 def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:

@@ -79,21 +79,6 @@ class Up(nn.Module):
         return F.pixel_shuffle(self.conv(x), self.factor)
 
 
-def reach(transform: nn.Module) -> int:
-    """How far a transform made of these pieces sees beyond a place of the coarsest grid it has, in such places."""
-    here = coarsest = 1.0  # sides of a place, in places of the transform's input
-    seen = 0.0
-    for piece in transform.modules():
-        if isinstance(piece, Down):
-            here *= piece.factor
-        elif isinstance(piece, Up):
-            here /= piece.factor
-        elif isinstance(piece, Block):
-            seen += here
-        coarsest = max(coarsest, here)
-    return math.ceil(seen / coarsest)
-
-
 def straight_through(x: Tensor, coded: Tensor) -> Tensor:
     """What x is coded as (rounded, or 0 where it is skipped); the gradient passes as if it were x."""
     return x + (coded - x).detach()

@@ -7,19 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from obic.nn.blocks import Block, blocks, reach
-
-PASSES = 4
-# ORDER[g][p]: the position (row * 2 + column in each 2x2 group of cells) that channel group g codes in pass p.
-# Every pass codes a quarter of the channels of every cell, so its neighbours always know something (DCVC-DC's order).
-ORDER = ((0, 3, 1, 2), (3, 0, 2, 1), (1, 2, 0, 3), (2, 1, 3, 0))
+from obic.nn.blocks import Block, blocks
+from obic.shape import PASSES, pass_numbers
 
 
 def pass_masks(channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Which elements each pass codes: [4, M, h, w] bool; every element in exactly one pass."""
-    position = (torch.arange(height, device=device)[:, None] % 2) * 2 + torch.arange(width, device=device) % 2
-    order = torch.tensor(ORDER, device=device).repeat_interleave(channels // PASSES, 0)  # [M, 4]
-    return order.T[:, :, None, None] == position  # [4, M, h, w]
+    numbers = torch.from_numpy(pass_numbers(channels, height, width)).to(device).permute(2, 0, 1)
+    return torch.stack([numbers == number for number in range(PASSES)])
 
 
 class Context(nn.Module):
@@ -44,12 +39,13 @@ class Context(nn.Module):
             nn.init.normal_(last.weight, std=0.01 / last.in_channels**0.5)
             nn.init.zeros_(last.bias)
 
-    @property
-    def reach(self) -> int:
-        """How many cells away one pass sees."""
-        return reach(self.trunk) + reach(self.exits[0])
+    def parameters_of_pass(
+        self, number: int, decoded: Tensor, hyper: Tensor, conditions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and step [B, M, h, w] in pass 0..3 (spec 8.2).
 
-    def parameters_of_pass(self, number: int, decoded: Tensor, hyper: Tensor, conditions: Tensor):
+        decoded: the latent [B, M, h, w] of the passes before it. hyper: [B, C/2, h, w]. conditions: [B, 2, h, w].
+        """
         x = self.entries[number](torch.cat([decoded, hyper, conditions], 1))
         mean, step = self.exits[number](self.trunk(x)).chunk(2, 1)
         return mean.float(), torch.exp2(torch.tanh(step.float()))

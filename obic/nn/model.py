@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from obic.constants import CELL, HYPER, MAX_QUALITY
+from obic.constants import CELL, HYPER
 from obic.nn.blocks import Down, Up, blocks
 from obic.nn.context import Context
 from obic.nn.gain import Gain
 from obic.nn.hyperprior import HyperAnalysis, HyperGaussian, HyperSynthesis, ScaleIndex
-
-ADDED = {"damped": False, "scale_hidden": 0}  # fields that older shapes lack, and what stands for them
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Widths and depths. `fine` is the grid of 1/8, `coarse` the grid of 1/16 (the cells)."""
-
-    fine: int = 192
-    fine_blocks: int = 3
-    coarse: int = 256
-    coarse_blocks: int = 5
-    latent: int = 128
-    hyper: int = 64
-    hyper_width: int = 128
-    context: int = 256
-    context_blocks: int = 1
-    levels: int = 8
-    damped: bool = True  # see Block
-    scale_hidden: int = 256  # see ScaleIndex
-
-    @classmethod
-    def of(cls, numbers: Mapping[str, int]) -> Shape:
-        """The inverse of `as_dict`."""
-        return cls(**{**ADDED, **numbers})
-
-    def as_dict(self) -> dict[str, int]:
-        return {name: int(value) for name, value in asdict(self).items() if value or name not in ADDED}
+from obic.shape import Shape, relative_level
 
 
 class Analysis(nn.Module):
@@ -86,7 +55,7 @@ class CodecNetwork(nn.Module):
     scale_index, hyper_synthesis, context and synthesis.
     """
 
-    def __init__(self, shape: Shape = Shape()):
+    def __init__(self, shape: Shape):
         super().__init__()
         self.shape = shape
         self.analysis = Analysis(shape)
@@ -114,21 +83,8 @@ class CodecNetwork(nn.Module):
 
     def conditions(self, cells: Tensor, level: Tensor) -> Tensor:
         """Presence and level of each cell: cells [B, 1, h, w] in {0, 1}, level [B] in 0..levels-1 -> [B, 2, h, w]."""
-        return torch.cat([cells, cells * self.relative_level(level)[:, None, None, None]], 1)
-
-    def relative_level(self, level: Tensor) -> Tensor:
-        return 2 * level / (self.shape.levels - 1) - 1
-
-
-def noise(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Planes of noise in -1..1, [1, count, height, width]: the same on every machine."""
-    uniform = np.random.default_rng(seed).random((1, count, height, width), np.float32)
-    return torch.from_numpy(2 * uniform - 1)
-
-
-def quality_to_level(quality: Tensor, levels: int) -> Tensor:
-    """Quality 1..100 -> position on the scale of gain vectors, 0..levels-1."""
-    return (quality - 1) * (levels - 1) / (MAX_QUALITY - 1)
+        relative = relative_level(level, self.shape.levels)
+        return torch.cat([cells, cells * relative[:, None, None, None]], 1)
 
 
 def pad_to_cells(pixels: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from obic.entropy.tables import default_scales, gaussian_probabilities
 from obic.metrics import ms_ssim
 from obic.nn.blocks import straight_through
 from obic.nn.hyperprior import index_to_scale
-from obic.nn.model import CodecNetwork, pad_to_hyper, quality_to_level
+from obic.nn.model import CodecNetwork, pad_to_hyper
+from obic.shape import quality_to_level
 
 LAMBDA_MIN, LAMBDA_MAX = 0.05, 20.0  # of quality 1 and 100, log-spaced between
 MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM

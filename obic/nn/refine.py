@@ -17,28 +17,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from obic.constants import CELL
+from obic.entropy.layer import LayerCoder
+from obic.inference import hyper_features, hyper_latent
 from obic.nn.hyperprior import index_to_scale
-from obic.nn.inference import hyper_features
-from obic.nn.model import CodecNetwork, pad_to_cells, quality_to_level
+from obic.nn.model import CodecNetwork, pad_to_cells
 from obic.nn.rate_distortion import distortion, distortion_weight, gaussian_bits
-from obic.nn.tiles import Area, tiles, times
 from obic.progress import track
+from obic.shape import quality_to_level
+from obic.tiles import Area, tiles, times
+from obic.weights import CodecModel
 
 SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
 MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
 STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
 DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
 MOMENTUM, POWER = 0.9, 0.99
+TINY = 1e-12  # where no gradient is left nothing moves
 HOT, COLD = 0.3, 0.025  # temperatures of rounding at the first and the last step
-
-
-class LayerLatent(NamedTuple):
-    """What is fixed of a layer: cells bool [h, w], quality 1..100, z int32 [Z, h4, w4], index uint8 [M, h, w]."""
-
-    cells: np.ndarray
-    quality: int
-    z: np.ndarray
-    index: np.ndarray
 
 
 class _Rows(NamedTuple):
@@ -56,16 +51,18 @@ class _Rows(NamedTuple):
 
 
 def refine(
-    network: CodecNetwork, rgb: np.ndarray, features: Tensor, layers: Sequence[LayerLatent], steps: int
+    model: CodecModel, rgb: np.ndarray, features: Tensor, coders: Sequence[LayerCoder], steps: int
 ) -> Tensor:
-    """Better features [1, M, h, w] for these layers at these qualities, from those of the analysis transform.
+    """Better features [1, h, w, M] for these layers at their qualities, from those of the analysis transform.
 
-    rgb: uint8 [H, W, 3]. Gives the same every time. A step takes about four times as long as decoding.
+    model: with PyTorch's backend. rgb: uint8 [H, W, 3]. steps: at least 1. Gives the same every time. A step takes
+    about four times as long as decoding.
     """
-    rows = _rows(network, layers, features.device)
+    network, start = model.backend.network, features.permute(0, 3, 1, 2)
+    rows = _rows(model, features, coders)
     generator = torch.Generator(features.device).manual_seed(0)
-    refined = features.clone()
-    wanted = tiles(np.ones(features.shape[-2:], bool), MARGIN, SIDE)
+    refined = start.clone()
+    wanted = tiles(np.ones(start.shape[-2:], bool), MARGIN, SIDE)
     shares = track("refinement", [step / steps for _ in wanted for step in range(steps)])
     for inner, outer, crop in wanted:
         pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
@@ -74,7 +71,7 @@ def refine(
         better = _refined_tile(network, pixels, refined[..., *outer], rows.of(outer), schedule, generator)
         refined[..., *inner] = better[..., *crop]
     next(shares, None)  # tells of the last step
-    return refined
+    return refined.permute(0, 2, 3, 1)
 
 
 def _refined_tile(
@@ -94,17 +91,24 @@ def _refined_tile(
         power.lerp_(gradient.square(), 1 - POWER)
         damping = DAMPING * gradient.square().mean().sqrt()
         size = STEP_SIZE * (1 - 0.9 * share) / (1 - MOMENTUM**count)
-        change -= size * momentum / ((power / (1 - POWER**count)).sqrt() + damping)
+        usual = (power / (1 - POWER**count)).sqrt() + damping
+        change -= size * momentum / usual.clamp_min(TINY)
     return start + (change * rows.cells / network.gain(rows.level)).sum(0, keepdim=True)
 
 
-def _rows(network: CodecNetwork, layers: Sequence[LayerLatent], device: torch.device) -> _Rows:
-    quality = torch.tensor([float(each.quality) for each in layers], device=device)
-    level = quality_to_level(quality, network.shape.levels)
-    cells = torch.from_numpy(np.stack([each.cells for each in layers])[:, None]).to(device).float()
-    hyper = [hyper_features(network, each.z, *each.cells.shape) for each in layers]
-    index = torch.from_numpy(np.stack([each.index for each in layers])).to(device)
-    return _Rows(level, distortion_weight(quality), cells, network.conditions(cells, level), torch.cat(hyper), index)
+def _rows(model: CodecModel, features: Tensor, coders: Sequence[LayerCoder]) -> _Rows:
+    backend, device = model.backend, features.device
+    hyper, index = [], []
+    for coder in coders:
+        z = coder.settle(hyper_latent(model, features, coder))
+        hyper.append(hyper_features(backend, z, *coder.cells.shape).permute(0, 3, 1, 2))
+        index.append(coder.index(z))
+    quality = torch.tensor([float(coder.quality) for coder in coders], device=device)
+    level = quality_to_level(quality, backend.shape.levels)
+    cells = torch.from_numpy(np.stack([coder.cells for coder in coders])[:, None]).to(device).float()
+    conditions = backend.network.conditions(cells, level)
+    index = torch.from_numpy(np.stack(index)).to(device)
+    return _Rows(level, distortion_weight(quality), cells, conditions, torch.cat(hyper), index)
 
 
 def _loss(

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from obic.segment.segmenter import load_segmenter
+from obic.segment.builtin import load_segmenter
 
 __all__ = ["CLASS_NAMES", "Segmenter", "load_segmenter"]
 

@@ -1,4 +1,4 @@
-"""DeepLabv3 on a ResNet: picture in, foreground and class logits out.
+"""DeepLabv3 on an EfficientNet-Lite or a ResNet: picture in, foreground and class logits out.
 
 The head is the atrous spatial pyramid of DeepLabv3 (Chen et al. 2017, section 3.3) at output
 stride 16, refined at stride 8 with one skip from the backbone as in DeepLabv3+ (2018).
@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obic.segment.resnet import DEPTHS, channels, stage, stem
+from obic.segment import efficientnet, resnet
+from obic.segment.shapes import BACKBONES, CLASSES, LITE, PARTS, RATES, statistics
 
-BACKBONES = tuple(DEPTHS)
-CLASSES = 20  # PASCAL VOC without the background
-_RATES = (3, 6, 9)  # halves of the paper's: our feature maps are 20 cells wide, theirs 32 to 64
 _PYRAMID, _SKIP, _REFINED = 192, 48, 128
 
 
@@ -34,7 +32,7 @@ class Pyramid(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         near = [ConvNorm(inputs, outputs)]
-        self.branches = nn.ModuleList(near + [ConvNorm(inputs, outputs, 3, rate) for rate in _RATES])
+        self.branches = nn.ModuleList(near + [ConvNorm(inputs, outputs, 3, rate) for rate in RATES])
         self.whole = ConvNorm(inputs, outputs)
         self.project = ConvNorm((len(self.branches) + 1) * outputs, outputs)
 
@@ -52,21 +50,27 @@ class DeepLab(nn.Module):
     *given* that there is one. Splitting the two lets objects of unknown class train the foreground.
     """
 
-    def __init__(self, backbone: str = "resnet34"):
+    def __init__(self, backbone: str = LITE):
         super().__init__()
         if backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}")
         self.backbone = backbone
-        self.stem = nn.Sequential(*stem(), stage(backbone, 1, stride=1))
-        self.layer2 = stage(backbone, 2, stride=2)
-        self.layer3 = stage(backbone, 3, stride=2)
-        self.layer4 = stage(backbone, 4, stride=1, dilation=2)
-        self.pyramid = Pyramid(channels(backbone, 4), _PYRAMID)
-        self.skip = ConvNorm(channels(backbone, 2), _SKIP)
+        if backbone == LITE:
+            first, *rest = (efficientnet.stages(*numbers) for numbers in PARTS.values())
+            self.stem = nn.Sequential(*efficientnet.stem(), *first)
+            self.layer2, self.layer3, self.layer4 = rest
+            fine, coarse = efficientnet.channels(3), efficientnet.channels(7)
+        else:
+            self.stem = nn.Sequential(*resnet.stem(), resnet.stage(backbone, 1, stride=1))
+            self.layer2, self.layer3 = resnet.stage(backbone, 2, stride=2), resnet.stage(backbone, 3, stride=2)
+            self.layer4 = resnet.stage(backbone, 4, stride=1, dilation=2)
+            fine, coarse = resnet.channels(backbone, 2), resnet.channels(backbone, 4)
+        self.pyramid = Pyramid(coarse, _PYRAMID)
+        self.skip = ConvNorm(fine, _SKIP)
         self.refine = ConvNorm(_PYRAMID + _SKIP, _REFINED, 3)
         self.classify = nn.Conv2d(_REFINED, 1 + CLASSES, 1)
         # On the CPU even while the rest is built on the meta device: no file of weights replaces these two.
-        mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], device="cpu")[..., None, None]
+        mean, std = torch.tensor(statistics(backbone), device="cpu")[..., None, None]
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 

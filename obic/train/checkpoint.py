@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +14,84 @@ import torch
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_ORDER, MAX_QUALITY
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
-from obic.nn.model import CodecNetwork, Shape, quality_to_level
+from obic.nn.model import CodecNetwork
+from obic.shape import Shape, quality_to_level
 from obic.train import parallel
+from obic.train.curves import say
+from obic.train.loss import WHOLE_UNTIL
 from obic.train.manifest import default_entry
-from obic.train.optim import Average
+from obic.train.small_copy import read_small_copy
 from obic.weights import ENCODER, NETWORK
 
 CODEC_NAMES = ("shape", "state", "log")
 
 
-def save_checkpoint(path: Path, network: CodecNetwork, average: Average, log: dict) -> None:
-    """The averaged weights in float16, written whole or not at all, by the first process alone."""
-    if parallel.rank() == 0:
-        state = {name: value.half() for name, value in average.state.items()}
-        save_whole(path, {"shape": network.shape.as_dict(), "state": state, "log": log})
+@dataclass(frozen=True)
+class Places:
+    """Where a course is kept: a file and, if there is one, a copy of it elsewhere."""
+
+    out: Path
+    copy: Path | None = None
+
+    @classmethod
+    def of(cls, out: Path, copy: Path | None) -> Places:
+        """copy: a file, or a folder that is there."""
+        return cls(out, copy / out.name if copy and copy.is_dir() else copy)
+
+    def all(self) -> list[Path]:
+        return [place for place in (self.out, self.copy) if place]
+
+    def refuse_to_overwrite(self) -> None:
+        """Raises ValueError if a checkpoint is there."""
+        for place in self.all():
+            if place.exists():
+                raise ValueError(f"{place} is there already: go on with --resume, or name another --out")
+
+    def newest(self) -> dict:
+        """The checkpoint that is furthest on, of those that are whole. Raises ValueError if there is none."""
+        found = []
+        for place in filter(Path.exists, self.all()):
+            try:
+                found.append((read_codec(place), place))
+            except ValueError as error:
+                say(f"left aside: {error}")
+        if not found:
+            raise ValueError(f"nothing to go on with: no checkpoint in {' or '.join(map(str, self.all()))}")
+        content, place = max(found, key=lambda each: each[0]["log"].get("crops", 0))
+        say(f"going on with {place}")
+        return content
+
+    def save(self, content: Mapping) -> None:
+        """By the first process alone. A copy that fails is said, and stops nothing."""
+        if parallel.rank():
+            return
+        save_whole(self.out, content)
+        if self.copy:
+            try:
+                self.copy.parent.mkdir(parents=True, exist_ok=True)
+                draft = self.copy.with_name(self.copy.name + ".tmp")
+                shutil.copyfile(self.out, draft)
+                draft.replace(self.copy)
+            except OSError as error:
+                say(f"no second copy: {error}")
+
+    def keep(self, content: Mapping) -> None:
+        """The averaged weights alone, in float16, named for their crops: course-050k.pt beside course.pt."""
+        if parallel.rank() == 0:
+            path = self.out.with_name(f"{self.out.stem}-{content['log']['crops'] // 1000:03d}k.pt")
+            state = {name: value.half() for name, value in content["state"].items()}
+            save_whole(path, {"shape": content["shape"], "state": state, "log": content["log"]})
 
 
-def save_whole(path: Path, content: dict) -> None:
+def save_whole(path: Path, content: Mapping) -> None:
     """Writes a file for `read_whole`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    draft = path.with_name(path.name + ".tmp")
+    with draft.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def read_whole(path: str | Path, *names: str) -> dict:
@@ -46,24 +107,38 @@ def read_whole(path: str | Path, *names: str) -> dict:
     return content
 
 
-def checkpoint_log(path: str | Path) -> dict:
-    """What a codec's checkpoint says of its run: steps, minutes, progress (share of the schedule, 0..1).
+def read_codec(path: str | Path) -> dict:
+    """What is known of a codec in training: `shape`, `state` (averaged weights, float32) and `log`, and of a checkpoint
+    to go on with what `obic.train.course` adds.
 
-    Raises as `load_checkpoint` does.
+    path: a checkpoint, a small copy of one (.npz), or a folder of packed weights, of which the default codec counts:
+    with the first phases of a course behind it. Raises OSError, and ValueError if it is none of these.
     """
-    return read_whole(path, *CODEC_NAMES)["log"]
+    path = Path(path)
+    if path.is_dir():
+        crops = default_entry(path).get("training", {}).get("crops", WHOLE_UNTIL)
+        network = _unpacked(path)
+        return {"shape": network.shape.as_dict(), "state": network.state_dict(), "log": {"crops": crops}}
+    content = read_small_copy(path) if path.suffix == ".npz" else read_whole(path, *CODEC_NAMES)
+    for part in {"state", "raw"} & content.keys():
+        content[part] = {name: value.float() for name, value in content[part].items()}
+    return content
+
+
+def checkpoint_log(path: str | Path) -> dict:
+    """What a codec's checkpoint says of its course (`obic.train.course.Log`). Raises as `read_codec` does."""
+    return read_codec(path)["log"]
 
 
 def load_checkpoint(path: str | Path) -> CodecNetwork:
-    """The network of a checkpoint, or of a folder of packed weights (its default codec).
+    """The network of a checkpoint, with its averaged weights; path as of `read_codec`, which says what is raised."""
+    return averaged_network(read_codec(path))
 
-    Raises OSError, and ValueError if it is neither.
-    """
-    if Path(path).is_dir():
-        return _unpacked(Path(path))
-    checkpoint = read_whole(path, *CODEC_NAMES)
-    network = CodecNetwork(Shape.of(checkpoint["shape"]))
-    network.load_state_dict({name: value.float() for name, value in checkpoint["state"].items()})
+
+def averaged_network(content: Mapping) -> CodecNetwork:
+    """The network of what `read_codec` gives, with its averaged weights."""
+    network = CodecNetwork(Shape.of(content["shape"]))
+    network.load_state_dict(content["state"])
     return network
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from obic.segment.deeplab import CLASSES
+from obic.train import parallel
 
 VOID = 255
 UNKNOWN = 254  # an object of no known class
@@ -34,6 +38,53 @@ class Sample:
 
 
 def load_samples(paths: Iterable[str | Path], long_side: int | None = None, limit: int | None = None) -> list[Sample]:
+    """What `read_samples` gives, in memory."""
+    return list(read_samples(paths, long_side, limit))
+
+
+def shared_samples(
+    paths: Iterable[str | Path], long_side: int | None = None, limit: int | None = None
+) -> list[Sample]:
+    """The same for all processes of a machine, held once: the first decodes them into a file that all map.
+
+    The file has no name any more once they have, so it goes with the last of them. It lies in TMPDIR and takes as much
+    room as the pictures do in memory, which may push it out where it runs short.
+    """
+    if parallel.count() == 1:
+        return load_samples(paths, long_side, limit)
+    places = None
+    if parallel.rank() == 0:
+        with tempfile.NamedTemporaryFile(prefix="obic-pictures-", delete=False) as file:
+            try:
+                places = file.name, [_written(sample, file) for sample in read_samples(paths, long_side, limit)]
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+    name, samples = parallel.gathered(places)[0]
+    memory = np.memmap(name, np.uint8, "c")
+    parallel.gathered(None)  # all have mapped it
+    if parallel.rank() == 0:
+        Path(name).unlink()
+    return [replace(each, rgb=_mapped(memory, *each.rgb), mask=_mapped(memory, *each.mask)) for each in samples]
+
+
+def _written(sample: Sample, file: BinaryIO) -> Sample:
+    """The sample with the place and shape of its arrays in the file instead of these."""
+    places = []
+    for array in (sample.rgb, sample.mask):
+        places.append((file.tell(), () if array is None else array.shape))
+        if array is not None:
+            file.write(array.tobytes())
+    return replace(sample, rgb=places[0], mask=places[1])
+
+
+def _mapped(memory: np.ndarray, start: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    return memory[start : start + math.prod(shape)].reshape(shape) if shape else None
+
+
+def read_samples(
+    paths: Iterable[str | Path], long_side: int | None = None, limit: int | None = None
+) -> Iterator[Sample]:
     """All samples of the zips or folders, scaled down so that the long side is at most `long_side`.
 
     Either holds pictures (WebP, PNG, JPEG), in folders of its own too. The mask of NAME.jpg is NAME.png or
@@ -44,15 +95,15 @@ def load_samples(paths: Iterable[str | Path], long_side: int | None = None, limi
     Raises ValueError, which names the file, for what is no picture and for a mask that does not fit; FileNotFoundError
     where there are none.
     """
-    samples: list[Sample] = []
+    number = 0
     for path in _expand(paths):
         for sample in _read_zip(path, long_side) if path.suffix == ".zip" else _read_folder(path, long_side):
-            samples.append(sample)
-            if limit and len(samples) >= limit:
-                return samples
-    if not samples:
+            yield sample
+            number += 1
+            if number == limit:
+                return
+    if not number:
         raise FileNotFoundError(f"no pictures ({' '.join(PICTURE_SUFFIXES)}) in {', '.join(map(str, paths))}")
-    return samples
 
 
 def described(samples: list[Sample]) -> str:

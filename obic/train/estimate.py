@@ -1,4 +1,4 @@
-"""What a checkpoint would give: `python -m obic.train.estimate runs/codec.pt --kodak data/kodak --every 4`.
+"""What checkpoints would give: `python -m obic.train.estimate runs/course-*k.pt --kodak data/kodak --every 4`.
 
 Estimated bits of one layer with rounding, no file and no container: quick, for the training log. Shipped weights are
 measured by `obic.bench`.
@@ -45,20 +45,27 @@ def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.estimate", description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints, or folders of weights")
     parser.add_argument("--kodak", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--every", type=count, default=1, help="use every n-th picture")
     args = parser.parse_args()
     with plain_errors():
-        network, chosen = load_checkpoint(args.checkpoint).eval(), read_folder(args.kodak)[:: args.every]
-    pictures = [torch.tensor(each.rgb).permute(2, 0, 1).float() / 255 for each in chosen]
-    points = estimate(network, pictures, list(QUALITIES))
+        chosen = read_folder(args.kodak)[:: args.every]
+        pictures = [torch.tensor(each.rgb).permute(2, 0, 1).float() / 255 for each in chosen]
+        for path in args.checkpoints:
+            report(path, pictures)
+
+
+def report(path: Path, pictures: list[Tensor]) -> None:
+    """Prints the points of one checkpoint, and its MS-SSIM at RATES. Raises as `load_checkpoint` does."""
+    points = estimate(load_checkpoint(path).eval(), pictures, list(QUALITIES))
+    print(path)
     for quality, (bpp, score) in zip(QUALITIES, points, strict=True):
         print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}")
     curve = [{"bpp": bpp, "ms_ssim": score} for bpp, score in points]
     for rate in RATES:
         score = at_rate(curve, rate, "ms_ssim")
-        print(f"{rate} bpp  " + ("outside the curve" if score is None else f"MS-SSIM {score:.4f}"))
+        print(f"{rate} bpp  " + ("outside the curve" if score is None else f"MS-SSIM {score:.4f}"), flush=True)
 
 
 if __name__ == "__main__":

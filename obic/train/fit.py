@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from obic import inference
+from obic.backends import Array
 from obic.constants import ESCAPE, MAX_QUALITY, MAX_SYMBOL, TABLE_ROWS, TABLE_SYMBOLS
-from obic.entropy.layer import hyper_cells
+from obic.entropy.layer import LayerCoder
 from obic.entropy.tables import Tables, gaussian_probabilities, gaussian_tables, tables_from_probabilities
-from obic.nn import inference
 from obic.nn.hyperprior import index_to_scale
 from obic.train.crops import Batches
 from obic.weights import CodecModel
@@ -37,19 +38,17 @@ def coded_layers(model: CodecModel, batches: Batches, crops: int) -> Iterator[Co
         yield _coded_layer(model, features, cells, batches.random.randint(1, MAX_QUALITY))
 
 
-def _coded_layer(model: CodecModel, features: torch.Tensor, cells: np.ndarray, quality: int) -> CodedLayer:
-    z, residual = inference.encode_cells(
-        model.network, features, cells, quality, model.hyper_prior, lambda z: model.scale_map.index(z, quality)
-    )
-    rows = model.scale_map.index(z, quality)[:, : cells.shape[0], : cells.shape[1]]
-    return CodedLayer(quality, z, hyper_cells(cells), residual[:, cells], rows[:, cells])
+def _coded_layer(model: CodecModel, features: Array, cells: np.ndarray, quality: int) -> CodedLayer:
+    coder = LayerCoder(model.entropy, cells, quality)
+    z, residual = inference.encode_cells(model, features, coder)
+    return CodedLayer(quality, z, coder.touched, residual[:, cells], coder.index(z)[:, cells])
 
 
-def layers_of_crops(model: CodecModel, batches: Batches, crops: int) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
-    """Features [1, M, h, w] of random crops, with the cells of each of their layers, bool [h, w]."""
+def layers_of_crops(model: CodecModel, batches: Batches, crops: int) -> Iterator[tuple[Array, np.ndarray]]:
+    """Features [1, h, w, M] of random crops, with the cells of each of their layers, bool [h, w]."""
     for _ in range(crops):
         pixels, labels = batches.draw()
-        features = inference.analyse(model.network, (pixels[0] * 255).byte().permute(1, 2, 0).numpy())
+        features = inference.analyse_all(model.backend, [(pixels[0] * 255).byte().permute(1, 2, 0).numpy()])
         for label in (0, 1):
             cells = (labels[0] == label).numpy()
             if cells.any():
@@ -64,13 +63,12 @@ def _row_scales() -> np.ndarray:
 GAUSSIAN_ROWS = gaussian_probabilities(_row_scales())
 
 
-@torch.inference_mode()
 def count_symbols(model: CodecModel, batches: Batches, crops: int) -> np.ndarray:
     """How often each row of the tables codes each symbol: float64 [64, 130]."""
     counts = np.zeros((TABLE_ROWS, TABLE_SYMBOLS))
     for layer in coded_layers(model, batches, crops):
         coded = [(layer.residual, layer.rows)]
-        for places, mean, rows in model.hyper_prior.walk(layer.z, layer.touched, layer.quality):
+        for places, mean, rows in model.entropy.hyper_prior.walk(layer.z, layer.touched, layer.quality):
             coded.append((layer.z[:, *places] - mean, np.broadcast_to(rows[:, None], mean.shape)))
         for values, rows in coded:
             symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL

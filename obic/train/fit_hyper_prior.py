@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
+from obic import inference
 from obic.constants import HYPER_CLAMP, HYPER_ORDER, MAX_QUALITY, MAX_SYMBOL
 from obic.entropy.hyper_prior import HyperPrior, neighbours, note, pass_places
-from obic.entropy.layer import hyper_cells
-from obic.nn import inference
+from obic.entropy.layer import LayerCoder
 from obic.train.crops import Batches
 from obic.train.fit import GAUSSIAN_ROWS, layers_of_crops
 from obic.weights import CodecModel
@@ -36,11 +35,10 @@ def hyper_latents(model: CodecModel, batches: Batches, crops: int) -> Iterator[H
     for features, cells in layers_of_crops(model, batches, crops):
         for _ in range(DRAWS):
             quality = batches.random.randint(1, MAX_QUALITY)
-            z = inference.hyper_latent(model.network, features, cells, quality)
-            yield HyperLatent(quality, z, hyper_cells(cells))
+            coder = LayerCoder(model.entropy, cells, quality)
+            yield HyperLatent(quality, inference.hyper_latent(model, features, coder), coder.touched)
 
 
-@torch.inference_mode()
 def fitted_hyper_prior(model: CodecModel, batches: Batches, crops: int) -> HyperPrior:
     """Offset: each channel's mean at the quality. Weights: a linear regression of what is left on the neighbours. Table
     row: the cheapest, in each pass and at each quality, for what is then left. batches: large crops, or most positions

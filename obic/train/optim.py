@@ -1,4 +1,4 @@
-"""Optimisers for short budgets: Muon for the matrices, AdamW for the rest, and the learning-rate schedule over time.
+"""The optimisers, Muon for the matrices and AdamW for the rest, and the average of the weights.
 
 Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the step scale
 0.2 sqrt(max(out, in)) is Moonshot's (Liu et al., "Muon is scalable for LLM training", 2025).
@@ -7,7 +7,7 @@ Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ class Optimisers:
     """Muon on every convolution or linear weight that is not depthwise, AdamW on the rest, one schedule for both.
 
     Gradients are clipped first. Learning rate: linear warm-up over `warmup` steps, then linear decay to 1 % at
-    `progress` = 1 (share of the time budget used, so that a run ends where it should on any machine).
+    `progress` = 1. A progress of 0 holds it.
     """
 
     def __init__(self, model: nn.Module, muon_lr: float = 0.005, adam_lr: float = 1e-3, warmup: int = 50,
@@ -107,16 +107,27 @@ class Optimisers:
         self.warmup = warmup
         self.steps = 0
 
-    def step(self, progress: float) -> None:
-        """One update; progress: 0..1. Clears the gradients."""
+    def step(self, progress: float, share: float = 1.0) -> None:
+        """One update; progress: 0..1; share: of both rates of learning. Clears the gradients."""
         self.steps += 1
         self.clipping.step()
-        factor = min(1.0, self.steps / self.warmup) * (1 - 0.99 * min(max(progress, 0.0), 1.0))
+        factor = share * min(1.0, self.steps / self.warmup) * (1 - 0.99 * min(max(progress, 0.0), 1.0))
         for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+
+    def state(self) -> dict:
+        """All that `restore` needs to go on as if nothing had been between."""
+        moments = [optimiser.state_dict()["state"] for optimiser in self.optimisers]
+        return {"steps": self.steps, "usual": self.clipping.usual, "moments": moments}
+
+    def restore(self, state: Mapping) -> None:
+        """Takes over what `state` gave, of optimisers for the same parameters; the rates and the decay stay."""
+        self.steps, self.clipping.usual = state["steps"], state["usual"]
+        for optimiser, moments in zip(self.optimisers, state["moments"], strict=True):
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 class Average:

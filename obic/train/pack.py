@@ -1,8 +1,9 @@
-"""Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/codec.pt --data train-0.zip`.
+"""Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/decayed.pt --data train-0.zip`.
 
 The map to table indices becomes integer, the prior of z and the tables are fitted to what is really coded, the rest
 becomes float16. A folder of weights in place of the checkpoint is fitted anew and keeps its looks. With `--look vivid`
-the synthesis alone is packed, beside the codec it was trained for.
+the synthesis alone is packed, beside the codec it was trained for. With `--small-copy course.npz` nothing is fitted: it
+is what a course goes on from.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from obic.entropy.tables import Tables, gaussian_tables
 from obic.looks import LOOKS
 from obic.nn.gain import interpolate
 from obic.nn.hyperprior import LOG_STEP, log_scale_to_index
-from obic.nn.model import CodecNetwork, quality_to_level
-from obic.train.checkpoint import checkpoint_log, load_checkpoint, read_whole
-from obic.train.command import count, plain_errors, share
+from obic.nn.model import CodecNetwork
+from obic.shape import quality_to_level
+from obic.train.checkpoint import checkpoint_log, load_checkpoint, read_codec, read_whole
+from obic.train.command import count, output, plain_errors, share
 from obic.train.crops import Batches
 from obic.train.data import Sample, load_samples
 from obic.train.fit import count_symbols, fitted_tables
 from obic.train.fit_hyper_prior import fitted_hyper_prior
 from obic.train.manifest import default_entry, sha256, write_codec, write_look
+from obic.train.small_copy import write_small_copy
 from obic.train.vivid import with_grain
 from obic.weights import ENCODER, NETWORK, CodecModel, codec_from_bytes, fingerprint_of
 
@@ -153,7 +156,7 @@ def pack_codec(args: argparse.Namespace, about: Mapping) -> None:
         "fingerprint": name,
         "file": f"codec-{name}.npz",
         "sha256": sha256(data),
-        "shape": model.network.shape.as_dict(),
+        "shape": model.backend.shape.as_dict(),
         "parameters": sizes,
         "training": training,
     })
@@ -171,10 +174,17 @@ def main() -> None:
                         "the codec's own synthesis, which is calmer (default 1)")
     parser.add_argument("--crops", type=count, default=400)
     parser.add_argument("--limit", type=count, default=1200, help="use only the first pictures (default 1200)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of weights, made where there is none; a codec "
-                        "in it is replaced. OBIC_WEIGHTS=FOLDER uses it")
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--out", type=Path, help="folder of weights, made where there is none; a codec in it is "
+                      "replaced. OBIC_WEIGHTS=FOLDER uses it")
+    goal.add_argument("--small-copy", type=output, metavar="FILE.npz", help="a copy of the checkpoint of a twelfth of "
+                      "its size, for version control: `obic.train --init` goes on from it")
     parser.add_argument("--trained-on", default="", help="data and hardware, for the manifest")
     args = parser.parse_args()
+    if args.small_copy:
+        with plain_errors():
+            write_small_copy(args.small_copy, read_codec(args.checkpoint))
+        return print(f"{args.small_copy}: {args.small_copy.stat().st_size} bytes")
     if not (args.data or args.look):
         parser.error("the tables are fitted to pictures: name some with --data")
     about = {"on": args.trained_on, "torch": torch.__version__, "machine": platform.machine()}

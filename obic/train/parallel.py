@@ -7,7 +7,7 @@ In a single process nothing is exchanged.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -47,6 +47,25 @@ def agreed(share: float) -> float:
     value = torch.tensor(share, dtype=torch.float64, device=_device())
     dist.broadcast(value, 0)
     return value.item()
+
+
+def means_and_largest(means: Sequence[float], largest: float) -> tuple[list[float], float]:
+    """The means over the processes of figures of each, and the largest of another."""
+    if count() == 1:
+        return [float(mean) for mean in means], float(largest)
+    own = torch.tensor([*means, largest], dtype=torch.float64, device=_device())
+    every = [torch.empty_like(own) for _ in range(count())]
+    dist.all_gather(every, own)
+    *columns, last = torch.stack(every).unbind(1)
+    return [column.mean().item() for column in columns], last.max().item()
+
+
+def gathered(own: object) -> list:
+    """What every process has, by rank."""
+    every = [own] * count()
+    if count() > 1:
+        dist.all_gather_object(every, own)
+    return every
 
 
 @torch.no_grad()

@@ -11,16 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obic.segment.deeplab import CLASSES
+from obic.train import no_object
 from obic.train.data import VOID, Sample
 
 LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resolution
 # How often a set is drawn, per picture: what an object is, is VOC's to say; the rest brings variety.
-SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4}
+SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4, no_object.SOURCE: 10.0}
 OTHER_SETS = 0.7
 COMMON = 0.1  # a class in a smaller share of the pictures is drawn more often
 CLASS_LABELS = np.arange(1, CLASSES + 1, dtype=np.uint8)
-PSEUDO_WEIGHT = 0.7  # a teacher's mask counts less than a person's
-WINDOWS, PASTE_WINDOWS = (0.55, 1.15), (0.7, 2.0)  # of a crop, in long sides of its picture
+PSEUDO_WEIGHT = 0.5  # a teacher's mask counts less than a person's
+# Of a crop, in long sides of its picture; of one without an object a small part has none either.
+WINDOWS, PASTE_WINDOWS, EMPTY_WINDOWS = (0.55, 1.15), (0.7, 2.0), (0.3, 1.15)
 PASTES = 0.3  # of the crops get the objects of another picture
 
 
@@ -96,7 +98,8 @@ def batches(samples: list[Sample], device: torch.device) -> Iterator:
     lends = [chance * (s.mask_kind != "pseudo") for s, chance in zip(samples, chances, strict=True)]
 
     def crop(number: int) -> tuple[Tensor, Tensor]:
-        below = random_crop(*pictures[number], side)
+        windows = EMPTY_WINDOWS if samples[number].source == no_object.SOURCE else WINDOWS
+        below = random_crop(*pictures[number], side, windows)
         if not any(lends) or random.random() >= PASTES:
             return below
         return pasted(below, random_crop(*random.choices(pictures, lends)[0], side, PASTE_WINDOWS))

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from obic.constants import CELL, MAX_QUALITY
-from obic.nn.model import CodecNetwork, Shape, Synthesis, noise
+from obic.nn.model import CodecNetwork, Synthesis
 from obic.nn.rate_distortion import code_layers, distortion
-from obic.segment import load_segmenter
 from obic.segment.deeplab import DeepLab
+from obic.segment.segmenter import load_network
+from obic.shape import Shape, noise
 from obic.train.checkpoint import load_checkpoint, save_whole
 from obic.train.command import Budget, add_machine, cells, count, plain_errors, positive, settle
 from obic.train.command import output as output_file
@@ -140,15 +141,17 @@ def train(
             pixels, labels = batches.draw()
             with mixed_precision(device):
                 features, conditions = decoded_features(network, pixels, labels, batches.random)
-                grain = [noise(GRAIN, *features.shape[-2:], batches.random.getrandbits(32)) for _ in features]
-                output = synthesis(features, torch.cat([conditions, torch.cat(grain).to(features)], 1)).float() + 0.5
+                seeds = [batches.random.getrandbits(32) for _ in features]
+                grain = np.stack([noise(GRAIN, *features.shape[-2:], seed) for seed in seeds])
+                grain = torch.from_numpy(grain).permute(0, 3, 1, 2).to(features)
+                output = synthesis(features, torch.cat([conditions, grain], 1)).float() + 0.5
                 loss, *figures = vivid_loss(output, pixels, views)
             loss.backward()
             optimisers.step(progress)
             average.update(synthesis)
             curves.add(loss.item(), *figures)
             if now - reported > 1 or budget.over:
-                curves.report(now, optimisers.steps, progress, minutes * (1 - progress))
+                curves.report(now, optimisers.steps, minutes * (1 - progress))
                 reported = now
             if now - saved > 5 or budget.over:
                 save(average.state, {"steps": optimisers.steps, "minutes": now})
@@ -173,7 +176,7 @@ def main() -> None:
     with plain_errors():
         device = settle(args)
         network, codec = load_checkpoint(args.weights), default_entry(args.weights)["fingerprint"]
-        views = Views(load_segmenter(segmenter_bytes()).network)
+        views = Views(load_network(segmenter_bytes()))
         samples = load_samples(args.data, limit=args.limit)
         start_from = None
         if args.init:

@@ -6,7 +6,6 @@ older set that is named, with an entropy model fitted anew.
 """
 
 import hashlib
-import io
 import json
 import sys
 import tempfile
@@ -14,16 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from decoded import decoded_png
 from PIL import Image
 
 from obic import codec
 from obic.bench.exactness import symbols_hash
 from obic.container import open_container
-from obic.nn.model import Shape
-from obic.train.checkpoint import new_network
-from obic.train.codec import train
+from obic.shape import Shape
+from obic.train.checkpoint import Places, new_network
+from obic.train.course import Course, Log, train
 from obic.train.crops import Batches
 from obic.train.data import load_samples
+from obic.train.loss import MSE_UNTIL
 from obic.train.manifest import write_codec
 from obic.train.pack import pack
 from obic.weights import CodecModel
@@ -36,14 +37,6 @@ TINY = Shape(
 )  # fmt: skip
 
 
-def decoded_png(data: bytes, model: CodecModel) -> bytes:
-    decoded = codec.decode_picture(open_container(data), model)
-    planes = decoded.rgb if decoded.alpha is None else np.dstack([decoded.rgb, decoded.alpha])
-    buffer = io.BytesIO()
-    Image.fromarray(planes).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def tiny_model(folder: Path, older: Path | None) -> CodecModel:
     torch.manual_seed(1)
     samples = load_samples([EXAMPLES], long_side=400)
@@ -51,7 +44,8 @@ def tiny_model(folder: Path, older: Path | None) -> CodecModel:
         checkpoint = older or Path(scratch) / "tiny.pt"
         if not older:
             batches = Batches(samples, 256, 2, "cpu", 1)
-            train(new_network(TINY), batches, 2.0, checkpoint, muon_lr=0.005, adam_lr=0.002)
+            log = Log(crops=MSE_UNTIL, decay_from=MSE_UNTIL, decay_crops=4_000, muon_lr=0.005, adam_lr=0.002)
+            train(Course(new_network(TINY), batches, log), Places(checkpoint), minutes=10)
         data, model, sizes = pack(checkpoint, samples, 40, seed=2)
     name = f"{model.fingerprint:08x}"
     write_codec(folder, data, {

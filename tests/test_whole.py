@@ -1,0 +1,59 @@
+"""Masks without crumbs and holes."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from obic.segment.builtin import foreground
+from obic.segment.whole import whole
+
+SIDE = 40  # of a map: 1 cell is 1/1600
+
+
+def drawn(*boxes):
+    """Logits of -2, and in boxes (top, left, height, width, logit) another."""
+    logits = np.full((SIDE, SIDE), -2, np.float32)
+    for top, left, height, width, logit in boxes:
+        logits[top : top + height, left : left + width] = logit
+    return logits
+
+
+def test_crumbs_go_and_the_largest_piece_stays():
+    kept = whole(drawn((5, 5, 4, 4, 3), (20, 20, 4, 4, 1), (30, 5, 1, 2, 3)), 0.0, crumb=0.005)
+    assert np.array_equal(kept > 0, drawn((5, 5, 4, 4, 3), (20, 20, 4, 4, 1)) > 0)
+    assert kept[30, 5] == -3  # as sure as it was, of the opposite
+    small = drawn((5, 5, 3, 3, 3))
+    assert np.array_equal(whole(small, 0.0, crumb=0.5), small)  # there is no larger one
+
+
+def test_holes_are_filled_and_bays_are_not():
+    ring = drawn((10, 10, 12, 12, 3), (14, 14, 2, 2, -1), (10, 20, 1, 1, -1))
+    filled = whole(ring, 0.0, hole=0.005)
+    assert (filled[14:16, 14:16] == 1).all() and filled[10, 20] == -1
+    assert (whole(ring, 0.0, hole=0.001)[14:16, 14:16] == -1).all()
+    corner = drawn((0, 0, 6, 6, 3), (0, 0, 1, 1, -1))
+    assert whole(corner, 0.0, hole=0.005)[0, 0] == -1
+
+
+def test_next_to_nothing_is_nothing():
+    scattered = drawn((0, 0, 1, 2, 3), (9, 9, 2, 2, 3))
+    assert not (whole(scattered, 0.0, least=0.005) > 0).any()
+    assert (whole(scattered, 0.0, least=0.002) > 0).any()
+
+
+@given(arrays(np.float32, st.tuples(st.integers(2, 12), st.integers(2, 12)), elements=st.floats(-9, 9, width=16)),
+       st.sampled_from([-0.75, 0.0, 0.5]))
+def test_what_changes_sides_is_only_reflected(logits, threshold):
+    changed = whole(logits, threshold, least=0.02, crumb=0.04, hole=0.04)
+    assert changed.shape == logits.shape and changed.dtype == np.float32
+    same = changed == logits
+    assert np.allclose(changed[~same], 2 * threshold - logits[~same], atol=1e-5)
+    assert ((changed[~same] > threshold) | (logits[~same] > threshold)).all()
+
+
+def test_enlarged_masks_show_no_trace_of_what_went():
+    logits = np.full((24, 36, 21), -2, np.float32)
+    logits[4:12, 4:12, 0], logits[20, 30, 0] = 3, 3
+    mask = foreground(logits, 0.0, 300, 450)
+    assert mask[60:140, 60:140].all() and not mask[200:].any()
