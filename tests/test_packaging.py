@@ -1,5 +1,6 @@
 """What tells systems about the files says what the code says, and the tools that read it agree."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from conftest import GOLDEN
+from obic import __version__
 from obic.constants import MEDIA_TYPE, SIGNATURE
 
 PACKAGING = Path(__file__).parents[1] / "packaging"
@@ -28,6 +30,13 @@ def test_the_registration():
     kind, subtype = MEDIA_TYPE.split("/")
     assert f"Type name: {kind}\nSubtype name: {subtype}\n" in text
     assert f"Magic number(s): {SIGNATURE.hex(' ').upper()} at offset 0" in text
+
+
+def test_the_package_for_browsers_has_the_version_of_this_one():
+    web = PACKAGING.parent / "web"
+    assert json.loads((web / "package.json").read_text())["version"] == __version__
+    lock = (web / "package-lock.json").read_text()
+    assert json.loads(lock)["version"] == __version__ and "resolved" not in lock and "https:" not in lock
 
 
 @pytest.mark.skipif(shutil.which("file") is None, reason="file(1) is not installed")

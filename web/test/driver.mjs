@@ -1,4 +1,5 @@
 // Runs the reader for tests/test_web.py. A JSON object a line in, one a line out:
+//   {memory: true}                                       how many bytes this process has
 //   {model: path}                                        makes a model known
 //   {file: path, limits}                                 what each section of a file holds: an error, or a hash
 //   {file: path, pixels: path, speed, side, ...options}  the picture, its RGBA written to `pixels`, or an error
@@ -19,8 +20,13 @@ const decoders = new Map();
 
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
-  const answer = request.model ? await attempt(() => addModel(request.model)) : request.pixels ? await picture(request) : await sections(request);
-  console.log(JSON.stringify(answer));
+  console.log(JSON.stringify(await answer(request)));
+}
+
+function answer(request) {
+  if (request.memory) return { bytes: process.memoryUsage().rss };
+  if (request.model) return attempt(() => addModel(request.model));
+  return request.pixels ? picture(request) : sections(request);
 }
 
 function addModel(path) {
