@@ -46,7 +46,7 @@ wasm: $(READY) ## compile web/native/*.c anew, into web/src/wasm.ts
 	$(BIN)/python -m pip install --quiet --editable '.[wasm]'
 	$(BIN)/python web/native/build.py
 
-test: $(READY) $(if $(NPM),$(WEB)) ## run the tests
+test: $(READY) $(if $(NPM),$(WEB)) ## run the tests (NPM= leaves out the decoder for browsers)
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)

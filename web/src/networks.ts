@@ -7,7 +7,7 @@ import type { Model } from "./model.js";
 import { noise } from "./noise.js";
 import { sizeOf, tiles, widened, type Area, type Tile } from "./tiles.js";
 
-const SIDE = 64; // cells along a side of a tile: 1024 pixels, and about 120 MB at work in the synthesis
+const SIDE = 64; // cells along a side of a tile: 1024 pixels, for which the networks have 80 MB
 const HYPER_REACH = 2; // positions of the hyper-latent that its synthesis sees around one
 const CLAMP = 127;
 // ORDER[g][p]: the place (row * 2 + column in each 2x2 group of cells) that channel group g has in pass p.
