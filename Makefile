@@ -6,6 +6,7 @@ ARGS   ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+LIGHT := .venv/light
 NPM := $(shell command -v npm)
 WEB := web/build/driver.mjs
 
@@ -24,6 +25,13 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'setting up .venv (PyTorch is a large download) ...'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# The package as a user installs it, into an environment of its own without PyTorch; made anew when its files change.
+$(LIGHT): $(READY) $(if $(NPM),$(WEB)) hatch_build.py $(shell find obic weights pyproject.toml -type f -not -path '*/__pycache__/*')
+	@rm -rf $@
+	$(BIN)/python -m venv $@
+	$(LIGHT)/bin/python -m pip install --quiet . hypothesis pytest pytest-xdist
 	@touch $@
 
 demo: $(READY) ## code, decode and extract a photograph; writes demo/
@@ -46,8 +54,9 @@ wasm: $(READY) ## compile web/native/*.c anew, into web/src/wasm.ts
 	$(BIN)/python -m pip install --quiet --editable '.[wasm]'
 	$(BIN)/python web/native/build.py
 
-test: $(READY) $(if $(NPM),$(WEB)) ## run the tests (NPM= leaves out the decoder for browsers)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) $(LIGHT) $(if $(NPM),$(WEB)) ## run the tests: first those that need no PyTorch, without it (ARGS=... all of some files, with it; NPM= leaves web/ out)
+	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'

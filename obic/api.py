@@ -21,8 +21,8 @@ from obic.backends import Array
 from obic.constants import PART_ICC
 from obic.container import ByteSource, Container, open_container
 from obic.errors import UsageError
-from obic.images import Picture, Source, pillow_info, read_picture
-from obic.metadata import kinds_from_text, metadata_of_file
+from obic.images import Picture, Source, read_picture
+from obic.metadata import kinds_from_text, metadata_of_file, pillow_info
 from obic.networks import Networks
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe

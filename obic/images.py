@@ -4,17 +4,20 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.container import Limits, read_file
 from obic.container.header import over_pixels
 from obic.errors import FormatError, LimitError, UsageError
-from obic.metadata import DAMAGED_EXIF, EXIF_PREFIX, Metadata, metadata_of_picture
+from obic.metadata import DAMAGED_EXIF, METADATA_PARTS, Metadata, metadata_of_picture, pillow_info
 
 MAX_PIXELS = Limits().max_pixels  # of a picture read: 134 million, 400 MB as RGB
 VOID = 255  # in a mask with VOC classes: pixels that belong to none
@@ -28,7 +31,6 @@ SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is k
 }
 
 RGB_MODES = ("RGB", "RGBA", "RGBX", "P", "PA")  # of pictures whose pixels a profile for RGB speaks of
-SAVE_NAMES = {PART_ICC: "icc_profile", PART_EXIF: "exif", PART_XMP: "xmp"}  # as Pillow has them
 FORMAT_METADATA = {
     "AVIF": (PART_ICC, PART_EXIF, PART_XMP),
     "JPEG": (PART_ICC, PART_EXIF, PART_XMP),
@@ -39,6 +41,7 @@ FORMAT_METADATA = {
 
 Source = bytes | str | os.PathLike | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
 
+_hearing = Lock()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
 
 
@@ -68,43 +71,44 @@ def read_picture(
         backdrop = ImageColor.getrgb(background)[:3]
     except ValueError as error:
         raise UsageError(f"unknown colour {background!r}") from error
-    metadata = metadata_of_picture(image.info, notes)
-    if not (keep_profile and image.mode in RGB_MODES and metadata.get(PART_ICC, b"")[16:20] == b"RGB "):
-        metadata.pop(PART_ICC, None)
-    image = _upright(image, notes)
+    info, profile = image.info, image.info.get("icc_profile")
+    srgb = not (keep_profile and profile and image.mode in RGB_MODES and profile[16:20] == b"RGB ")
+    image, orientation = _upright(image, notes)
+    metadata = metadata_of_picture(info, *image.size, orientation=orientation, srgb=srgb, notes=notes)
     image = _to_eight_bits(image, notes)
     image = _without_alpha(image, backdrop, notes)
-    image = image.convert("RGB") if PART_ICC in metadata else _to_srgb(image, notes)
+    image = _to_srgb(image, notes) if srgb else image.convert("RGB")
+    if not srgb:
+        metadata[PART_ICC] = profile
     return Picture(np.asarray(image), tuple(notes), metadata)
 
 
-def write_picture(pixels: np.ndarray, format: str = "PNG", metadata: Metadata | None = None) -> bytes:
+def write_picture(
+    pixels: np.ndarray,
+    format: str = "PNG",
+    metadata: Metadata | None = None,
+    kinds: Collection[int] = METADATA_PARTS,
+) -> bytes:
     """The picture uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as a file of a format named as Pillow does.
 
     Lossless where the format allows it, high quality otherwise. Raises UsageError if the format cannot hold it:
     transparency is never dropped silently. Colour that nobody can see (alpha 0) is written as black: it costs bytes.
-    Metadata that the format cannot hold are left out (`held`); pixels whose colour profile is among them become sRGB.
+    Metadata that are not of the `kinds`, or that the format cannot hold (`held`), are left out; pixels whose colour
+    profile is among them become sRGB.
     """
     metadata = metadata or {}
+    stays = {kind: data for kind, data in held(metadata, format).items() if kind in kinds}
     if pixels.shape[2] == 4:
         check_alpha(format)
         pixels = np.where(pixels[..., 3:] > 0, pixels, np.uint8(0))
-    if PART_ICC in metadata and PART_ICC not in held(metadata, format):
+    if PART_ICC in metadata and PART_ICC not in stays:
         pixels = in_srgb(pixels, metadata[PART_ICC])
-    return _save(Image.fromarray(pixels), format, held(metadata, format))
+    return _save(Image.fromarray(pixels), format, stays)
 
 
 def held(metadata: Metadata, format: str) -> Metadata:
     """Those of the metadata that a format, named as Pillow does, holds in our hands."""
     return {kind: data for kind, data in metadata.items() if kind in FORMAT_METADATA.get(format, ())}
-
-
-def pillow_info(metadata: Metadata) -> dict[str, bytes]:
-    """The metadata under the names that Pillow has for them in `info` and in `save`."""
-    info = {SAVE_NAMES[kind]: data for kind, data in metadata.items()}
-    if PART_EXIF in metadata:
-        info["exif"] = EXIF_PREFIX + metadata[PART_EXIF]
-    return info
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -173,8 +177,7 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit, half of what it refuses: it must not be in the way
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels // 2 + 1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, for which max_pixels stands, and of odd metadata
+        with _heard(notes):
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > max_pixels:
                 raise LimitError(over_pixels(image.width, image.height, max_pixels))
@@ -193,14 +196,32 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The picture turned as its EXIF orientation says."""
+@contextmanager
+def _heard(notes: list[str]) -> Iterator[None]:
+    """Pillow's warnings become notes, each once; those of others are passed on.
+
+    Python has one state of warnings for all threads, so one listens at a time.
+    """
+    with _hearing, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if os.path.dirname(warning.filename) != os.path.dirname(Image.__file__):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif warning.category is not Image.DecompressionBombWarning:  # max_pixels stands for it
+            note = f"reading it, Pillow warns: {' '.join(str(warning.message).split())}"
+            notes += [note] if note not in notes else []
+
+
+def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
+    """The picture turned as its EXIF orientation says, and that orientation, 1..8."""
     try:
-        return ImageOps.exif_transpose(image)
+        with _heard(notes):
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
     except Exception:  # damaged EXIF raises SyntaxError, struct.error and others; the pixels are fine
-        if DAMAGED_EXIF not in notes:
-            notes.append(DAMAGED_EXIF)
-        return image
+        notes.append(DAMAGED_EXIF)
+        return image, 1
 
 
 def _to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -1,22 +1,19 @@
 """Room 3. ICC, EXIF and XMP: what a picture brings, and what of it a file keeps (spec 3.5).
 
-Metadata are a dictionary of bytes by kind of optional part (`constants.PART_*`). They are kept as they are, but for the
-orientation: it is applied to the pixels, so what is kept says 1, upright.
+Metadata are a dictionary of bytes by kind of optional part (`constants.PART_*`). What is kept is true of the pixels as
+they are coded, and holds no picture: thumbnails show what was cut away, or masked, or looks otherwise now.
 """
 
-import re
-import struct
 from collections.abc import Collection, Mapping
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
-from obic.container import PART_TITLES, Container, Limits
+from obic.container import PART_TITLES, TRUE, Container, Limits
 from obic.errors import FormatError, LimitError, UsageError
 
 METADATA_PARTS = (PART_EXIF, PART_ICC, PART_XMP)
 EXIF_PREFIX = b"Exif\0\0"  # of the JPEG segment; the part begins behind it
-ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4; its type is SHORT
-SHORT = 3
 DAMAGED_EXIF = "the EXIF data is damaged; any orientation it holds is ignored"
+PILLOW_NAMES = {PART_ICC: "icc_profile", PART_EXIF: "exif", PART_XMP: "xmp"}
 
 Metadata = dict[int, bytes]
 
@@ -32,41 +29,30 @@ def kinds_from_text(text: str) -> frozenset[int]:
     return frozenset(by_title[title] for title in titles)
 
 
-def metadata_of_picture(info: Mapping, notes: list[str]) -> Metadata:
-    """What Pillow's `info` of a picture holds, upright. Damaged EXIF is left out with a note."""
-    found = {PART_ICC: info.get("icc_profile"), PART_XMP: info.get("xmp"), PART_EXIF: info.get("exif")}
-    metadata = {kind: bytes(data) for kind, data in found.items() if isinstance(data, bytes) and data}
-    if PART_XMP in metadata:
-        metadata[PART_XMP] = re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", metadata[PART_XMP])
-    if PART_EXIF in metadata:
-        try:
-            metadata[PART_EXIF] = upright_exif(metadata[PART_EXIF].removeprefix(EXIF_PREFIX))
-        except FormatError:
-            del metadata[PART_EXIF]
-            notes.append(DAMAGED_EXIF)
-    return metadata
+def metadata_of_picture(
+    info: Mapping, width: int, height: int, *, orientation: int, srgb: bool, notes: list[str]
+) -> Metadata:
+    """EXIF and XMP in Pillow's `info` of a picture, true of its pixels as they are coded (`true_exif`, `true_xmp`).
 
-
-def upright_exif(data: bytes) -> bytes:
-    """EXIF, from the TIFF header on, whose orientation is 1 if it has any. Every other byte stays.
-
-    Raises FormatError if its first directory cannot be read.
+    What of them is damaged is left out with a note.
     """
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    if order is None:
-        raise FormatError("the EXIF data does not begin with a TIFF header")
-    try:
-        (directory,) = struct.unpack_from(order + "I", data, 4)
-        (entries,) = struct.unpack_from(order + "H", data, directory)
-        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
-            if (tag, kind, count) == (ORIENTATION, SHORT, 1):
-                upright = bytearray(data)
-                struct.pack_into(order + "H", upright, entry + 8, 1)
-                return bytes(upright)
-    except struct.error as error:
-        raise FormatError("the EXIF data is cut off") from error
-    return data
+    metadata = {}
+    for kind, make_true in TRUE.items():
+        data = info.get(PILLOW_NAMES[kind])
+        data = data.encode() if isinstance(data, str) else data
+        if not isinstance(data, bytes) or not data:
+            continue
+        data = data.removeprefix(EXIF_PREFIX)
+        try:
+            data, damaged = make_true(data, width, height, orientation=orientation, srgb=srgb)
+            if data:
+                metadata[kind] = data
+            if damaged:
+                notes.append("part of the EXIF data is damaged and left out")
+        except FormatError as error:
+            note = DAMAGED_EXIF if kind == PART_EXIF else f"{error}; it is left out"
+            notes += [note] if note not in notes else []
+    return metadata
 
 
 def kept(metadata: Metadata, kinds: Collection[int]) -> Metadata:
@@ -79,21 +65,36 @@ def kept(metadata: Metadata, kinds: Collection[int]) -> Metadata:
     return chosen
 
 
-def metadata_of_file(container: Container, *, damaged: str = "error") -> tuple[Metadata, list[int]]:
-    """The metadata of an `.obic` file, and the kinds that are damaged.
+def metadata_of_file(
+    container: Container, kinds: Collection[int] = METADATA_PARTS, *, damaged: str = "error"
+) -> tuple[Metadata, list[int]]:
+    """The metadata of those kinds in an `.obic` file, true of its picture, and the kinds that cannot be read.
 
-    damaged: "error" raises FormatError instead; "skip" leaves them out.
+    The colour profile is always among them: without it nobody knows what the pixels mean. damaged: "error" raises
+    FormatError where a checksum differs; "skip" leaves these out, too.
     """
     metadata, lost = {}, []
     for part in container.header.parts:
-        if part.kind in METADATA_PARTS:
+        if part.kind == PART_ICC or (part.kind in METADATA_PARTS and part.kind in kinds):
             try:
-                metadata[part.kind] = container.read_part(part.kind)
+                data = container.true_part(part.kind, container.read_part(part.kind))
             except FormatError:
                 if damaged == "error":
                     raise
+                data = None
+            if data is None:
                 lost.append(part.kind)
+            elif data:
+                metadata[part.kind] = data
     return metadata, lost
+
+
+def pillow_info(metadata: Metadata) -> dict[str, bytes]:
+    """The metadata under the names that Pillow has for them in `info` and in `save`."""
+    info = {PILLOW_NAMES[kind]: data for kind, data in metadata.items()}
+    if PART_EXIF in metadata:
+        info["exif"] = EXIF_PREFIX + metadata[PART_EXIF]
+    return info
 
 
 def describe(metadata: Metadata) -> str:

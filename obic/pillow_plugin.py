@@ -28,33 +28,41 @@ def _codec() -> Codec:
 class ObicImageFile(ImageFile.ImageFile):
     """An `.obic` file. `info["layer"]`: the name of the layer that the frame shows, None for the whole picture.
 
-    Opening reads the header. A frame that is not in the file, or damaged, raises OSError when it is loaded.
+    Opening reads the header and the metadata. A frame that is not in the file, or damaged, raises OSError when it is
+    loaded, and so do damaged metadata. A file with one layer is closed then; one with several when the image is.
     """
 
     format = FORMAT
     format_description = "Object-based image"
+    fp = None  # from here on: of an image that was not opened, but unpickled or copied
+    n_frames = 1
+    is_animated = False
+    _min_frame = _frame = 0
 
     def _open(self) -> None:
         from obic.container import open_container  # whoever opens no such file needs no msgpack
+        from obic.metadata import metadata_of_file, pillow_info
 
         try:
             self._container = open_container(self.fp)
+            metadata, _ = metadata_of_file(self._container, damaged="skip")
         except (FormatError, LimitError, UnsupportedError) as error:
             raise SyntaxError(str(error)) from error
-        header = self._container.header
-        self._size = header.width, header.height
-        self.n_frames = 1 if header.n_layers == 1 else 1 + header.n_layers
+        self._metadata = pillow_info(metadata)
+        layers = self._container.header.n_layers
+        self.n_frames = 1 if layers == 1 else 1 + layers
         self.is_animated = self.n_frames > 1
-        self._frame = 0
         self._show(0)
 
     def _show(self, frame: int) -> None:
+        """Make everything what it was when the file was opened, but for the frame."""
         header = self._container.header
-        self._frame = frame
-        self._loaded = False
-        self.info["layer"] = header.layer_names[frame - 1] if frame else None
         whole = frame == 0 and all(layer.length is not None for layer in header.layers)
-        self._mode = "RGB" if whole else "RGBA"
+        self._frame = frame
+        self._im = self.palette = None
+        self._size, self._mode = (header.width, header.height), "RGB" if whole else "RGBA"
+        self.info |= {**self._metadata, "layer": header.layer_names[frame - 1] if frame else None}
+        self._reload_exif()
 
     def seek(self, frame: int) -> None:
         """Go to a frame: 0 for the whole picture, 1 + i for the layer i. Raises EOFError if there is none."""
@@ -66,15 +74,26 @@ class ObicImageFile(ImageFile.ImageFile):
 
     def load(self):
         """Decode the frame. Raises OSError if it cannot be decoded."""
-        if not self._loaded:
+        if self._im is None:
             try:
                 image = self._decode()
             except ObicError as error:
                 raise OSError(str(error)) from error
-            self.im, self._mode = image.im, image.mode
-            self.info.update(image.info)
-            self._loaded = True
+            self.im, self._mode, self.readonly = image.im, image.mode, 0
+            if not self.is_animated:
+                if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+                    self.fp.close()
+                self.fp = None
         return Image.Image.load(self)
+
+    def verify(self) -> None:
+        """Check structure and checksums, without a network. Raises OSError for damage. The file is closed then."""
+        if self.fp is None:
+            raise RuntimeError("verify must be called directly after open")
+        damage = [check.error for check in self._container.verify() if check.error]
+        super().verify()
+        if damage:
+            raise OSError(str(damage[0]))
 
     def _decode(self) -> Image.Image:
         if self._frame:

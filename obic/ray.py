@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 from obic.cli.batch import OBIC_SUFFIXES, PICTURE_SUFFIXES
+from obic.cli.common import STREAM, Output
 from obic.container import files_below, open_container
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL
@@ -47,16 +48,17 @@ def encode_folder(source: str, target: str, *, workers: int = 2, device: str = "
 
 def decode_folder(
     source: str, target: str, *, workers: int = 2, device: str = "auto", format: str = "png", damaged: str = "error",
-    look: str = FAITHFUL,
+    look: str = FAITHFUL, metadata: str = "all",
 ) -> list[Outcome]:
     """Decodes every `.obic` file below one folder into another: as `encode_folder`, the other way.
 
-    format, damaged, look: as `obic decode` has them. Raises UsageError for an unknown format too.
+    format, damaged, look, metadata: as `obic decode` has them. Raises UsageError for an unknown format or kind, too.
     """
     from obic.images import picture_format
+    from obic.metadata import kinds_from_text
 
     ending = "." + format.lower().lstrip(".")
-    work = partial(_decode, picture_format(format), {"damaged": damaged, "look": look})
+    work = partial(_decode, picture_format(format), kinds_from_text(metadata), {"damaged": damaged, "look": look})
     return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, device)
 
 
@@ -64,7 +66,7 @@ def _encode(options: dict, codec: Codec, data: bytes) -> bytes:
     return codec.encode(data, **options)
 
 
-def _decode(format: str, options: dict, codec: Codec, data: bytes) -> bytes:
+def _decode(format: str, kinds: frozenset[int], options: dict, codec: Codec, data: bytes) -> bytes:
     import numpy as np
 
     from obic.images import write_picture
@@ -72,7 +74,8 @@ def _decode(format: str, options: dict, codec: Codec, data: bytes) -> bytes:
 
     container = open_container(data)
     pixels = np.asarray(codec.decode(container, **options))
-    return write_picture(pixels, format, metadata_of_file(container, damaged=options["damaged"])[0])
+    metadata, _ = metadata_of_file(container, kinds, damaged=options["damaged"])
+    return write_picture(pixels, format, metadata, kinds)
 
 
 def _convert_all(
@@ -119,8 +122,15 @@ class _Worker:
                 raise UsageError(f"{output} is the output for {row['first']} already")
             data = self._work(self._codec, self._source.cat_file(f"{self._from.rstrip('/')}/{name}"))
             self._target.makedirs(os.path.dirname(output), exist_ok=True)
-            with self._target.transaction, self._target.open(output, "wb") as file:  # it appears whole or not at all
-                file.write(data)
+            self._write(output, data)
         except Exception as error:  # of any kind: the other files are to be done
             return Outcome(input=name, output=output, bytes=0, error=f"{type(error).__name__}: {error}")
         return Outcome(input=name, output=output, bytes=len(data), error="")
+
+    def _write(self, output: str, data: bytes) -> None:
+        """It appears whole or not at all."""
+        if "file" in self._target.protocol:
+            Output(output, source=STREAM, overwrite=True).write(data)  # fsspec's takes over nothing of an older file
+        else:
+            with self._target.transaction, self._target.open(output, "wb") as file:
+                file.write(data)

@@ -14,10 +14,25 @@ from obic.cli.main import main
 from obic.container import mux
 
 BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
-TORCH = re.compile(r"^(from|import) (torch|obic\.(nn|train|bench\.(?!exactness|browser)|metrics|ray))", re.MULTILINE)
+LIGHT = "exactness|browser"  # of the benchmark
+IMPORTS = re.compile(rf"^ *(from|import) (torch|obic\.(nn|train|bench\.(?!{LIGHT})|metrics|ray))", re.MULTILINE)
+NEEDS = re.compile(r"BACKENDS|has_torch|tiny_encoder|torch_(en|de)coder")
 
-if not has_torch():  # the rest of the tests is for those who have it
-    collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py") if TORCH.search(path.read_text())]
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rest", action="store_true", help="only files of tests that need PyTorch: the others have run without it"
+    )
+
+
+def pytest_ignore_collect(collection_path, config):
+    if collection_path.suffix == ".py" and collection_path.name.startswith("test_"):
+        text = collection_path.read_text()
+        if not has_torch():
+            return bool(IMPORTS.search(text)) or None
+        if config.getoption("rest"):
+            return not (IMPORTS.search(text) or NEEDS.search(text)) or None
+    return None
 
 
 class Result(NamedTuple):

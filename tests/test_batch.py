@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from obic import codec as obic_codec
+from obic import networks as obic_networks
 from obic.cli.batch import Batch
 from obic.container import open_container
 from obic.progress import track
@@ -157,8 +157,8 @@ def test_debug_shows_the_trace_of_each_failure(obic, coded):
 
 def test_there_and_back_with_workers(obic, pictures, monkeypatch):
     loaded = []
-    load = obic_codec.load_model
-    monkeypatch.setattr(obic_codec, "load_model", lambda *args, **more: loaded.append(args) or load(*args, **more))
+    load = obic_networks.load_model
+    monkeypatch.setattr(obic_networks, "load_model", lambda *args, **more: loaded.append(args) or load(*args, **more))
     for workers in (1, 2):
         done = obic("encode", pictures, "--mask", "masks", "--output-dir", f"coded-{workers}", "-j", workers, "--json")
         assert (done.code, done.err) == (0, "")

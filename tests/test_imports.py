@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from obic.backends import has_torch
+
 PACKAGE = Path(__file__).parents[1] / "obic"
 
 ROOMS = [  # the first prefix that fits a module's path tells its room
@@ -120,6 +122,7 @@ def test_entropy_coding_needs_no_torch():
     assert not modules_after("import obic.masks, obic.entropy") & {"torch", "torchvision", "PIL"}
 
 
+@pytest.mark.skipif(not has_torch(), reason="PyTorch is not installed")
 @pytest.mark.parametrize("name", ["codec", "segmenter", "vivid"])
 def test_training_needs_no_more_than_a_plain_pytorch_has(name):
     missing = ("constriction", "msgpack", "click", "pillow_heif", "pillow_jxl", "bjontegaard", "matplotlib")

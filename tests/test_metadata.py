@@ -11,13 +11,17 @@ from PIL import Image
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.container import mux, open_container
+from obic.container.exif import true_exif
 from obic.errors import FormatError, LimitError, UsageError
 from obic.images import held, in_srgb, read_picture, write_picture
-from obic.metadata import kept, kinds_from_text, upright_exif
+from obic.metadata import kept, kinds_from_text
 from test_images import display_p3
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/>caf\xc3\xa9</x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>caf\xc3\xa9</x:xmpmeta>'
+)
 ALL = {PART_EXIF, PART_ICC, PART_XMP}
 
 
@@ -66,19 +70,20 @@ def test_colours_stay_as_they_are_only_with_their_profile(photo):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_only_the_orientation_changes(order):
-    entries = struct.pack(order + "HHIHH", 0x0100, 3, 1, 6, 0) + struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
+    entries = struct.pack(order + "HHII", 0x0100, 4, 1, 1) + struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
     start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
-    data = start + struct.pack(order + "H", 2) + entries + b"\0\0\0\0" + b"maker's note"
-    upright = upright_exif(data)
+    data = start + struct.pack(order + "H", 2) + entries + b"\0\0\0\0"
+    upright, damaged = true_exif(data, 1, 1)
+    assert not damaged
     assert [at for at in range(len(data)) if data[at] != upright[at]] == [8 + 2 + 12 + 8 + (order == ">")]
     assert struct.unpack_from(order + "H", upright, 8 + 2 + 12 + 8) == (1,)
-    assert upright_exif(upright) == upright
+    assert true_exif(upright, 1, 1) == (upright, False)
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage!", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\x09"])
 def test_damaged_exif_is_refused(data):
     with pytest.raises(FormatError):
-        upright_exif(data)
+        true_exif(data, 1, 1)
 
 
 def test_a_profile_for_other_than_rgb_is_never_kept():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from obic.backends import has_torch
 from obic.cli.common import derived_name, local_name
 from obic.container import is_address
 
@@ -53,6 +54,7 @@ def test_no_call_is_posix_only(path):
         assert not set(names) & set(NAMES.get(module, "").split())
 
 
+@pytest.mark.skipif(not has_torch(), reason="PyTorch is not installed")
 def test_everything_is_imported_without_the_modules_of_posix():
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
     modules = [name for name in modules if not name.endswith("__main__") and ".train" not in name]

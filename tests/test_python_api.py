@@ -16,8 +16,8 @@ from PIL import Image
 
 import obic
 from conftest import GOLDEN
-from obic import codec as codec_functions
 from obic import inference
+from obic import networks as network_functions
 from obic.api import default_codec
 from obic.networks import Networks
 
@@ -172,13 +172,13 @@ def test_metadata(rgb):
 
 def test_one_codec_for_many_threads(rgb, monkeypatch):
     loads, threads = [], set()
-    original = codec_functions.load_model
+    original = network_functions.load_model
 
     def load(*args, **options):
         loads.append(options)
         return original(*args, **options)
 
-    monkeypatch.setattr(codec_functions, "load_model", load)
+    monkeypatch.setattr(network_functions, "load_model", load)
     codec = obic.Codec("cpu")
     pictures = [rgb, rgb[:40], rgb[:, :50], 255 - rgb] * 2
     expected = [obic.encode(picture, mask="none") for picture in pictures]

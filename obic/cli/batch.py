@@ -204,6 +204,11 @@ class Job:
             requests = f"{self._remote.requests} request{'' if self._remote.requests == 1 else 's'}"
             self.say(f"read {self._remote.bytes_read:,} bytes in {requests} from {self._remote.address}")
 
+    def say_replaced(self, out: Output) -> None:
+        """A note where a picture was replaced under a name that nobody gave."""
+        if out.existed and self._batch.output is None and self._batch.output_dir is None:
+            self.say(f"note: {out.path} was there and is replaced; -o names another output")
+
     def show(self, report: str) -> None:
         """Print on standard output what is not returned, because an error follows."""
         self._batch.show(report)

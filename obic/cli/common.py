@@ -3,19 +3,21 @@
 import errno
 import os
 import re
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import click
 
 from obic.backends import BACKENDS, DEVICES
-from obic.container import ByteSource, Limits, as_source, is_address, read_file
+from obic.container import PART_TITLES, ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL, LOOKS
+from obic.metadata import Metadata, describe, kinds_from_text
 
 STREAM = "-"
 
@@ -98,12 +100,17 @@ def local_name(source: str) -> str:
 class Output:
     """Where a result goes: a file that appears whole or not at all, or standard output.
 
+    A file that is replaced hands on its mode, its owner and its extended attributes, as far as that is allowed; a
+    symbolic link stays, and what it leads to is replaced; a hard link keeps the old file. New files obey the umask.
+
     What can be refused is refused at once, before any work. Raises UsageError (a terminal, the input itself),
-    ObicError (there is a file and `overwrite` is False), OSError (no such folder).
+    ObicError (there is a file and `overwrite` is False), OSError (no such folder, a file that may not be written).
+    `existed`: whether there was a file.
     """
 
     def __init__(self, path: str, *, source: str, overwrite: bool):
         self.path = path
+        self.existed = path != STREAM and os.path.isfile(path)
         self._overwrite = overwrite
         if path == STREAM:
             if _standard(sys.stdout, "output").isatty():
@@ -111,11 +118,14 @@ class Output:
             return
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not os.path.isdir(os.path.dirname(path) or "."):
-            raise FileNotFoundError(errno.ENOENT, "No such folder", os.path.dirname(path))
-        if os.path.isfile(path) and source != STREAM and os.path.exists(source) and os.path.samefile(path, source):
+        for folder in (os.path.dirname(path) or ".", os.path.dirname(os.path.realpath(path))):
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(errno.ENOENT, "No such folder", folder)
+        if self.existed and source != STREAM and os.path.exists(source) and os.path.samefile(path, source):
             raise UsageError(f"{path} is the input; name another output with -o")
         self._check_overwrite()
+        if self.existed and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     def write(self, data: bytes) -> None:
         """Write all of it. Raises OSError as the file does; then nothing is left behind."""
@@ -133,19 +143,39 @@ class Output:
     def _replace(self, data: bytes) -> None:
         target = os.path.realpath(self.path)  # a symbolic link stays one
         part = os.path.join(os.path.dirname(target), f".obic-{os.urandom(8).hex()}.part")
+        replaced = os.path.isfile(target)
         try:
-            with open(part, "xb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(part, flags, 0o600 if replaced else 0o666), "wb") as file:
                 file.write(data)
+            if replaced:
+                _hand_on(target, part)
             self._check_overwrite()
             os.replace(part, target)
-        except BaseException:
+        except BaseException as error:
             if os.path.exists(part):
                 os.unlink(part)
+            if isinstance(error, OSError) and error.filename == part:
+                error.filename, error.filename2 = self.path, None
             raise
 
     def _check_overwrite(self) -> None:
         if not self._overwrite and os.path.isfile(self.path):
             raise ObicError(f"{self.path} exists and --no-overwrite was given")
+
+
+def _hand_on(old: str, new: str) -> None:
+    """Owner, mode and extended attributes of one file to another, as far as that is allowed; not its times."""
+    status = os.stat(old)
+    change_owner = getattr(os, "chown", None)  # of POSIX
+    for owner in ((status.st_uid, status.st_gid), (-1, status.st_gid)) if change_owner else ():
+        with suppress(OSError):
+            change_owner(new, *owner)
+            break
+    with suppress(OSError):
+        shutil.copystat(old, new)
+    with suppress(OSError):
+        os.utime(new)
 
 
 # --- options and messages ---------------------------------------------------------------------------------------------
@@ -166,11 +196,17 @@ class Stages:
             self._tell(f"{name:12s} {time.perf_counter() - start:8.3f} s")
 
 
-def tell_metadata(tell: Callable[[str], None], metadata: dict[int, bytes], format: str) -> None:
-    """A note about the metadata of a file that a picture format cannot hold."""
-    from obic.images import held
-    from obic.metadata import describe
+def tell_lost(tell: Callable[[str], None], lost: Iterable[int]) -> None:
+    """A note about each kind of metadata in a file that cannot be read."""
+    for kind in lost:
+        tell(f"note: the {PART_TITLES[kind]} data is damaged and left out")
 
+
+def tell_metadata(tell: Callable[[str], None], metadata: Metadata, kinds: Collection[int], format: str) -> None:
+    """A note about the metadata of a file that were asked for, and that a picture format cannot hold."""
+    from obic.images import held
+
+    metadata = {kind: data for kind, data in metadata.items() if kind in kinds}
     if left_out := {kind: metadata[kind] for kind in metadata.keys() - held(metadata, format).keys()}:
         tell(f"note: {format} is written without {describe(left_out)}")
 
@@ -227,6 +263,14 @@ max_pixels_option = click.option(
     expose_value=False,
     callback=_remember,
     help="Refuse larger pictures, before any memory is taken for them (default: 134 million).",
+)
+metadata_option = click.option(
+    "--metadata",
+    default="all",
+    show_default=True,
+    metavar="none|exif,icc,xmp|all",
+    callback=lambda ctx, param, value: kinds_from_text(value),
+    help="Which metadata of the file go into OUT.",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell how long each stage took, and more.")
 debug_option = click.option(

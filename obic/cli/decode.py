@@ -13,14 +13,15 @@ from obic.cli.common import (
     device_option,
     jobs_option,
     look_option,
+    metadata_option,
     obic_command,
     output_dir_option,
     output_option,
     overwrite_option,
+    tell_lost,
     tell_metadata,
     verbose_option,
 )
-from obic.container import PART_TITLES
 from obic.errors import UsageError
 from obic.metadata import metadata_of_file
 from obic.networks import Networks
@@ -43,6 +44,7 @@ class Choices:
     ending: str  # of a derived name
     damaged: str
     look: str
+    metadata: frozenset[int]
     as_json: bool
     verbose: bool
 
@@ -59,6 +61,7 @@ class Choices:
         help="What to do about a damaged layer: give up, or leave it out and say so.",
     ),
     look_option,
+    metadata_option,
     backend_option,
     device_option,
     jobs_option,
@@ -74,6 +77,7 @@ def command(
     format_: str | None,
     damaged: str,
     look: str,
+    metadata: frozenset[int],
     device: str,
     backend: str,
     jobs: int,
@@ -91,7 +95,7 @@ def command(
 
     suffix = os.path.splitext(output)[1] if output not in (None, STREAM) else ""
     ending = "." + (format_ or "png").lower().lstrip(".")
-    chosen = Choices(picture_format(format_ or suffix or "png"), ending, damaged, look, as_json, verbose)
+    chosen = Choices(picture_format(format_ or suffix or "png"), ending, damaged, look, metadata, as_json, verbose)
     batch = Batch(sources, OBIC_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
     networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
     batch.run(lambda job: _decode(job, networks, chosen), as_json=as_json)
@@ -113,12 +117,12 @@ def _decode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
         model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         decoded = decode_picture(container, model, damaged=chosen.damaged)
-        metadata, lost = metadata_of_file(container, damaged=chosen.damaged)
+        metadata, lost = metadata_of_file(container, chosen.metadata, damaged=chosen.damaged)
     with stage("write"):
-        out.write(write_picture(decoded.pixels, chosen.format, metadata))
-    tell_metadata(job.say, metadata, chosen.format)
-    for kind in lost:
-        job.say(f"note: the {PART_TITLES[kind]} data is damaged and left out")
+        out.write(write_picture(decoded.pixels, chosen.format, metadata, chosen.metadata))
+    job.say_replaced(out)
+    tell_metadata(job.say, metadata, chosen.metadata, chosen.format)
+    tell_lost(job.say, lost)
     if decoded.mask_damaged:
         job.say("note: the pixel mask is damaged; the edge follows the cells")
     header = container.header

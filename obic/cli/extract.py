@@ -14,11 +14,13 @@ from obic.cli.common import (
     device_option,
     jobs_option,
     look_option,
+    metadata_option,
     obic_command,
     output_dir_option,
     output_option,
     overwrite_option,
     read_input,
+    tell_lost,
     tell_metadata,
     verbose_option,
 )
@@ -27,7 +29,7 @@ from obic.constants import PART_ICC
 from obic.container import Container
 from obic.errors import UsageError
 from obic.looks import FAITHFUL
-from obic.metadata import metadata_of_file
+from obic.metadata import METADATA_PARTS, metadata_of_file
 from obic.networks import Networks
 
 EXAMPLES = """
@@ -48,6 +50,7 @@ class Choices:
     kind: str  # "obic" or the suffix of a picture format
     over: str | None
     look: str
+    metadata: frozenset[int]
     verbose: bool
 
 
@@ -65,6 +68,7 @@ class Choices:
     output_dir_option,
     click.option("--format", "format_", metavar="FORMAT", help="obic, or a picture format; else by OUT's suffix."),
     look_option,
+    metadata_option,
     backend_option,
     device_option,
     jobs_option,
@@ -81,6 +85,7 @@ def command(
     output_dir: str | None,
     format_: str | None,
     look: str,
+    metadata: frozenset[int],
     device: str,
     backend: str,
     jobs: int,
@@ -91,7 +96,8 @@ def command(
 
     Reads the header and the bytes of those layers only. The result is a smaller valid .obic, a byte copy, unless OUT
     has the suffix of a picture format: then it is RGBA pixels with the alpha of the layers. Layers keep their indices
-    in the extracted file.
+    in the extracted file. Metadata come along without thumbnails; the label map stays as it is, so the outlines of
+    the other layers can be seen in it.
 
     --over gives an opaque picture of the size of the coded one, PNG unless OUT says otherwise: FILE is scaled, its
     proportions kept, until it covers that size, and what juts out is cut off evenly on both sides.
@@ -108,7 +114,7 @@ def command(
     if kind == "obic" and look != FAITHFUL:
         raise UsageError("--look is for pixels; name a picture with -o, or its format with --format")
     networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
-    chosen = Choices(layers, kind, over, look, verbose)
+    chosen = Choices(layers, kind, over, look, metadata, verbose)
     batch.run(lambda job: _extract(job, networks, chosen))
 
 
@@ -128,10 +134,16 @@ def _extract(job: Job, networks: Networks, chosen: Choices) -> None:
     out = job.output(f"-{'-'.join(names)}.{chosen.kind}")
     if chosen.kind == "obic":
         with stage("extract"):
-            data = container.subset(indices)
+            data = container.subset(indices, {*METADATA_PARTS} - {PART_ICC} - chosen.metadata)
+            metadata, lost = metadata_of_file(container, chosen.metadata)
+        tell_lost(job.say, lost)
+        if PART_ICC in metadata.keys() - chosen.metadata:
+            job.say("note: the icc profile stays: without it nobody knows what the colours of the layers mean")
     else:
         data = _pixels(job, container, indices, networks, chosen, stage)
     out.write(data)
+    if chosen.kind != "obic":
+        job.say_replaced(out)
 
 
 def _suffix(output: str | None) -> str:
@@ -157,10 +169,11 @@ def _pixels(
         model = networks.codec(container.header.model, look=chosen.look)
     with stage("decode"):
         pixels = extract_picture(container, indices, model)
-        metadata, _ = metadata_of_file(container)
+        metadata, lost = metadata_of_file(container, () if chosen.over else chosen.metadata)
     if chosen.over:
         pixels = in_srgb(pixels, metadata[PART_ICC]) if PART_ICC in metadata else pixels
         pixels, metadata = compose(pixels, backdrop), {}
-    tell_metadata(job.say, metadata, format)
+    tell_metadata(job.say, metadata, chosen.metadata, format)
+    tell_lost(job.say, lost)
     with stage("write"):
-        return write_picture(pixels, format, metadata)
+        return write_picture(pixels, format, metadata, chosen.metadata)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -55,7 +56,7 @@ def group() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. An error is one line on standard error."""
     settings = Settings()
-    with _ended_by_signals() as received:
+    with _ended_by_signals() as received, _warnings_are_notes():
         try:
             return group.main(argv, prog_name="obic", standalone_mode=False, obj=settings) or 0
         except click.exceptions.NoArgsIsHelpError as error:
@@ -98,6 +99,23 @@ def _ended_by_signals() -> Iterator[list[int]]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def _warnings_are_notes() -> Iterator[None]:
+    """What libraries warn of is told in one line, as our notes are, each once."""
+    before, told = warnings.showwarning, set()
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        if (text := " ".join(str(message).split())) not in told:
+            told.add(text)
+            say(f"note: {text}")
+
+    warnings.showwarning = tell
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _imports(frame: FrameType | None) -> bool:

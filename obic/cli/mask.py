@@ -72,3 +72,4 @@ def _mask(job: Job, networks: Networks, ending: str, background_color: str, verb
     if not labels.any():
         job.say("note: no object was found; the mask is empty")
     out.write(write_mask(labels))
+    job.say_replaced(out)

@@ -3,7 +3,7 @@
 `mux` writes a file, `open_container` reads one range by range, `merge` joins files of one picture. Spec 3 and 9.
 """
 
-from obic.container.demux import Check, Container, open_container
+from obic.container.demux import TRUE, Check, Container, open_container
 from obic.container.header import PART_TITLES, Header, LayerEntry, Limits, PartEntry, default_names
 from obic.container.merge import merge
 from obic.container.mux import mux
@@ -12,6 +12,7 @@ from obic.container.source import ByteSource, BytesSource, FileSource, PipeSourc
 
 __all__ = [
     "PART_TITLES",
+    "TRUE",
     "ByteSource",
     "BytesSource",
     "Check",

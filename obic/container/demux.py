@@ -1,16 +1,18 @@
 """Room 1. A file in, its header and any one sub-stream out, reading no more than those ranges (spec 3 and 9)."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
 import msgpack
 
-from obic.constants import SIGNATURE
+from obic.constants import PART_EXIF, PART_ICC, PART_XMP, SIGNATURE
+from obic.container.exif import true_exif
 from obic.container.header import (
     Header,
     Limits,
+    PartEntry,
     checksum,
     checksum_size,
     file_order,
@@ -20,6 +22,7 @@ from obic.container.header import (
 )
 from obic.container.mux import assemble
 from obic.container.source import ByteSource, as_source
+from obic.container.xmp import true_xmp
 from obic.errors import (
     ChecksumError,
     FormatError,
@@ -31,6 +34,7 @@ from obic.errors import (
 )
 
 DEFAULT_LIMITS = Limits()
+TRUE = {PART_EXIF: true_exif, PART_XMP: true_xmp}
 
 
 class Check(NamedTuple):
@@ -125,6 +129,31 @@ class Container:
                 return part.inline if part.inline is not None else self._read_part_behind(kind, part.length)
         return None
 
+    def true_part(self, kind: int, data: bytes) -> bytes | None:
+        """The bytes of an optional part, without what in EXIF and XMP is untrue of the picture, or shows it (spec 3.5).
+
+        Empty where nothing is left, None where they cannot be read.
+        """
+        if kind not in TRUE:
+            return data
+        header = self.header
+        srgb = all(part.kind != PART_ICC for part in header.parts)
+        try:
+            return TRUE[kind](data, header.width, header.height, srgb=srgb)[0]
+        except FormatError:
+            return None
+
+    def read_true_parts(self, leave_out: Collection[int] = ()) -> dict[int, tuple[PartEntry, bytes]]:
+        """What another file takes over of the optional parts: entry and bytes by kind, as `true_part` gives them.
+
+        leave_out: kinds. Metadata that cannot be read are left out, too. Raises TruncatedError or ChecksumError.
+        """
+        parts = {}
+        for part in self.header.parts:
+            if part.kind not in leave_out and (data := self.true_part(part.kind, self.read_part(part.kind))):
+                parts[part.kind] = replace(part, length=len(data)), data
+        return parts
+
     def prefetch(self, layers: Iterable[int] | None = None) -> None:
         """Tells the source that these layers, by index, and the optional parts will be read; None: the whole file.
 
@@ -156,18 +185,20 @@ class Container:
         checks.append(_check("end", None, self.check_end))
         return checks
 
-    def subset(self, layers: Iterable[str | int]) -> bytes:
+    def subset(self, layers: Iterable[str | int], leave_out: Collection[int] = ()) -> bytes:
         """A smaller valid file with the given layers alone (`layer_indices`), by byte copy (spec 9).
 
-        It keeps the label map, every quality and the optional parts; the other layers become absent.
-        Reads the ranges of those layers and of the optional parts. Raises as `read_layer` does.
+        It keeps the label map, every quality and the optional parts (`read_true_parts`) but those of the kinds
+        `leave_out`; the other layers become absent. Reads the ranges of those layers and of the optional parts.
+        Raises as `read_layer` does.
         """
         wanted = {index for layer in layers for index in self.layer_indices(layer)}
         self.prefetch(wanted)
         streams = {index: self.read_layer(index) for index in file_order(self.header.n_layers) if index in wanted}
         entries = (entry if entry.index in wanted else replace(entry, length=None) for entry in self.header.layers)
-        parts = {part.kind: self.read_part(part.kind) for part in self.header.parts}
-        return assemble(replace(self.header, layers=tuple(entries)), streams, parts)
+        parts = self.read_true_parts(leave_out)
+        header = replace(self.header, layers=tuple(entries), parts=tuple(entry for entry, _ in parts.values()))
+        return assemble(header, streams, {kind: data for kind, (_, data) in parts.items()})
 
     def _read_part_behind(self, kind: int, length: int) -> bytes:
         return self._read(self._part_offsets[kind], length, f"optional part {kind}")

@@ -13,7 +13,8 @@ def merge(containers: Sequence[Container]) -> bytes:
     """The file that has every layer of the given ones: what `Container.subset` took apart, put together again.
 
     The files must come from one picture: the same size, model, label map and layer names. A layer, or an optional
-    part, that several of them have must be the same in all. A layer's quality is that of the file that has it.
+    part (`Container.read_true_parts`), that several of them have must be the same in all. A layer's quality is that of
+    the file that has it.
     Raises UsageError where they do not belong together, and what reading their layers and parts raises.
     """
     first = containers[0].header
@@ -29,10 +30,9 @@ def merge(containers: Sequence[Container]) -> bytes:
             if layers.setdefault(entry.index, found) != found:
                 name = first.layer_names[entry.index]
                 raise UsageError(f"layer {entry.index} ({name}) of file {number} differs from that of a file before it")
-        for part in container.header.parts:
-            found = (part, container.read_part(part.kind))
-            if parts.setdefault(part.kind, found) != found:
-                raise UsageError(f"optional part {part.kind} of file {number} differs from that of a file before it")
+        for kind, found in container.read_true_parts().items():
+            if parts.setdefault(kind, found) != found:
+                raise UsageError(f"optional part {kind} of file {number} differs from that of a file before it")
     header = replace(
         first,
         layers=tuple(layers[entry.index][0] if entry.index in layers else entry for entry in first.layers),

@@ -14,7 +14,7 @@ import numpy as np
 import oracle
 from obic.constants import PART_PIXEL_MASK, SIGNATURE
 from obic.container.header import checksum
-from obic.entropy import Tables, layer
+from obic.entropy import EntropyModel, LayerCoder, Tables, layer
 from obic.entropy.coder import Encoder, model, uniform
 from obic.masks import decode_label_map
 from obic.weights import hyper_prior_of, scale_map_of
@@ -60,12 +60,12 @@ def long_escape() -> bytes:
     """A sub-stream of layer 1 in which an escape has more bits than are allowed, from a writer without that rule."""
     (weights,) = GOLDEN.glob("*.npz")
     arrays = np.load(weights)
-    scale_map = scale_map_of(arrays)
-    prior = hyper_prior_of(arrays)
+    entropy = EntropyModel(scale_map_of(arrays), hyper_prior_of(arrays), Tables(arrays["tables"]))
+    scale_map = entropy.scale_map
     cells = decode_label_map(FIELDS[4], 8, 8, 2) == 1
     z, r = np.full((scale_map.hyper_channels, 2, 2), 1 << 21), np.zeros((scale_map.channels, 8, 8), int)
     with patch.object(layer, "MAX_MAGNITUDE", 1 << 22):
-        return layer.encode_layer(z, r, cells, FIELDS[5], scale_map, prior, Tables(arrays["tables"]))
+        return LayerCoder(entropy, cells, FIELDS[5]).encode(z, r)
 
 
 def ragged(part: bytes) -> bytes:
