@@ -2,9 +2,14 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import urllib.request
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -98,6 +103,20 @@ def test_nothing_else_is_sent(get, path):
 def test_a_page_that_gives_its_own_name_our_address_gets_nothing(get):
     assert get("/", Host="evil.example")[0] == 404
     assert get("/", Host="localhost:8000")[0] == 200
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal")
+def test_the_command(tmp_path):
+    """From the address that it tells to Ctrl-C."""
+    (tmp_path / "x.obic").write_bytes(DATA)
+    command = [sys.executable, "-m", "obic", "serve", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = re.search(r"at (http://127\.0\.0\.1:\d+/) ", process.stderr.readline())[1]
+        with urllib.request.urlopen(f"{address}files/x.obic", timeout=20) as answer:
+            assert answer.read() == DATA
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err.strip().splitlines()[-1]) == (130, "", "obic: interrupted")
 
 
 def test_what_is_wrong_with_the_command_line(obic, monkeypatch):
