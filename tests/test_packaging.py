@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -30,6 +31,12 @@ def test_the_registration():
     kind, subtype = MEDIA_TYPE.split("/")
     assert f"Type name: {kind}\nSubtype name: {subtype}\n" in text
     assert f"Magic number(s): {SIGNATURE.hex(' ').upper()} at offset 0" in text
+
+
+def test_pillow_and_mimetypes_know_the_type():
+    code = "import obic, mimetypes; from PIL import Image; print(mimetypes.guess_type('x.obic')[0], Image.MIME['OBIC'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [MEDIA_TYPE, MEDIA_TYPE]
 
 
 def test_the_package_for_browsers_has_the_version_of_this_one():
