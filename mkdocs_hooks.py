@@ -10,7 +10,10 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent
-OUTSIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "bitstream_spec.md", "examples/README.md")
+OUTSIDE = (
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "bitstream_spec.md"),
+    *("examples/README.md", "packaging/README.md", "web/README.md"),
+)
 BESIDE = ("LICENSE", "NOTICE")  # linked, but no pages
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s#]+)")
 

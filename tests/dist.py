@@ -41,7 +41,8 @@ def in_wheel(wheel, metadata):
 
 def test_the_wheel_holds_the_package_and_the_weights(wheel):
     wanted = tracked("obic") | {name.replace("weights/", "obic/_weights/") for name in tracked("weights")}
-    assert in_wheel(wheel, metadata=False) == wanted
+    viewer = {f"obic/_site/{path.name}" for path in ROOT.glob("web/site/*") if path.is_file()}  # where it is built
+    assert in_wheel(wheel, metadata=False) == wanted | viewer
 
 
 def test_the_weights_are_those_of_the_manifest(wheel):
@@ -67,7 +68,7 @@ def test_licences_and_dependencies_are_stated(wheel):
 def test_the_sdist_holds_what_the_repository_does(wheel):
     with tarfile.open(only("*.tar.gz")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert tracked("obic", "weights", "tests", "examples", "docs", "Makefile", "*.md") <= names
+    assert tracked("obic", "weights", "tests", "examples", "docs", "web", "packaging", "Makefile", "*.md") <= names
     assert {"LICENSE", "NOTICE", "bitstream_spec.md", "pyproject.toml"} <= names
     assert "weights/course.npz" not in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]

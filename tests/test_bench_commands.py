@@ -15,7 +15,9 @@ from obic.bench import commands, run
 from obic.bench.pictures import VOID, PictureError, read_folder, read_labelled
 from obic.bench.segmentation import score
 
-BENCH = ("__main__", "ablation", "alpha", "effort", "looks", "ratecontrol", "segmentation", "speed", "throughput")
+BENCH = (
+    "__main__", "ablation", "alpha", "effort", "looks", "ratecontrol", "segmentation", "speed", "throughput", "web"
+)  # fmt: skip
 
 
 @pytest.fixture
