@@ -74,7 +74,7 @@ lint: $(READY) ## check style
 
 docs: $(READY) ## build the site, with every link checked, into build/site
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	$(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 dist: $(READY) ## build wheel and sdist, and check what is in them
 	rm -rf dist

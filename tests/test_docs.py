@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = (".", "docs", "docs/log", "examples", "packaging", "web")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 WRAPPED = [page for page in PAGES if page.stem not in ("CHANGELOG", "bitstream_spec")]
-GUIDE = (ROOT / "docs" / "guide.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text("utf-8")
 ENVIRONMENT = re.compile(r"[A-Z_]+=")
 
 
@@ -24,7 +24,7 @@ def name_of(page):
 
 def prose(page):
     """The text of a page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(page):
@@ -76,7 +76,7 @@ def test_every_option_is_in_the_guide(name):
 def command_lines():
     """(page, words) of every `obic ...` in a fenced block of a shell."""
     for page in PAGES:
-        for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
             for line in block.splitlines():
                 for part in re.split(r" [|>] ", line):
                     words = shlex.split(part, comments=True)
@@ -102,13 +102,13 @@ def test_there_are_examples_of_every_command():
 
 
 def test_make_targets_exist():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE)}
     assert named and named <= targets
 
 
 def test_modules_that_are_run_exist():
-    named = {name for page in PAGES for name in re.findall(r"python -m (obic[\w.]*\w)", page.read_text())}
+    named = {name for page in PAGES for name in re.findall(r"python -m (obic[\w.]*\w)", page.read_text("utf-8"))}
     assert named
     for name in named:
         place = ROOT / Path(*name.split("."))

@@ -34,12 +34,12 @@ SECTION = """{begin}
 def write(readme: Path, result: Mapping) -> None:
     """Replaces what stands between the markers. Raises as `around`."""
     head, tail = around(readme)
-    readme.write_text(head + section(result) + tail)
+    readme.write_text(head + section(result) + tail, "utf-8")
 
 
 def around(readme: Path) -> tuple[str, str]:
     """The text before and after the section. Raises ValueError if its markers are not there."""
-    head, begin, rest = readme.read_text().partition(BEGIN)
+    head, begin, rest = readme.read_text("utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{readme} lacks the lines {BEGIN} and {END}")
