@@ -18,7 +18,7 @@ from PIL import Image
 
 from obic import codec
 from obic.backends import Array
-from obic.constants import PART_ICC
+from obic.constants import BUILTIN, PART_ICC
 from obic.container import ByteSource, Container, open_container
 from obic.errors import UsageError
 from obic.images import Picture, Source, read_picture
@@ -30,6 +30,8 @@ from obic.recipe import encode as encode_by
 
 if TYPE_CHECKING:
     import torch
+
+    from obic.segment import Segmenter
 
 Look = Literal["faithful", "vivid"]
 ImageLike = Union[Source, np.ndarray, "torch.Tensor"]
@@ -53,15 +55,23 @@ class Codec:
 
     Safe to share among threads. device: "auto", "cpu" or "cuda". backend: "numpy", "torch" (with `obic[torch]`), or
     "auto": PyTorch where that is imported already, for a GPU that is asked for, or where it is installed and the first
-    picture is large; else numpy. None: what the environment variable OBIC_BACKEND says, else "auto".
+    picture is large; else numpy. None: what the environment variable OBIC_BACKEND says, else "auto". segmenter: what
+    finds objects: a name, as `obic encode --segmenter` takes it, or a function of a picture (`obic.segment.Segmenter`);
+    None: what OBIC_SEGMENTER says, else "builtin".
 
     An image is one of Pillow's, a picture file (a path, or its bytes), an array [H, W], [H, W, 3] or [H, W, 4], or a
     tensor [C, H, W] with C = 1, 3 or 4; arrays and tensors are uint8, or floating-point numbers in 0..1, in sRGB. A
     file is an `.obic`: bytes, a path or an address, an open file, or what `obic.open` gives.
     """
 
-    def __init__(self, device: str = "auto", backend: str | None = None):
-        self._networks = Networks(device, backend or os.environ.get("OBIC_BACKEND", "auto"))
+    def __init__(
+        self, device: str = "auto", backend: str | None = None, segmenter: str | Segmenter | None = None
+    ):
+        self._networks = Networks(
+            device,
+            backend or os.environ.get("OBIC_BACKEND", "auto"),
+            segmenter=segmenter or os.environ.get("OBIC_SEGMENTER") or BUILTIN,
+        )
 
     def encode(
         self,

@@ -8,7 +8,7 @@ from obic.connected import connected_cells, neighbours
 from obic.constants import CELL
 from obic.container.header import default_names
 from obic.errors import UsageError
-from obic.masks import VOID, grid_labels, spread_cells
+from obic.masks import OBJECT, VOID, grid_labels, spread_cells
 
 MAX_INSTANCES = 15
 SPECK = 4 * CELL**2  # a connected object of fewer pixels is no layer of its own, unless it is the largest there is
@@ -19,8 +19,9 @@ Layers = tuple[np.ndarray | None, tuple[str, ...]]
 def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[str] | None = None) -> Layers:
     """(labels, names): the layer of each pixel, uint8 [H, W], and the name of each layer, by index.
 
-    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; without them
-    every class is called "object". Where no object is left there is one layer, and the labels are None.
+    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; a class without
+    one, and 254, is called "object". Classes of one name are numbered. Where no object is left there is one layer, and
+    the labels are None.
 
     "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
     connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15. Objects
@@ -40,8 +41,9 @@ def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[st
     labels, values = _SPLITTERS[kind](classes)
     if not values:
         return None, default_names(1)
-    names = [class_names[value] if class_names else "object" for value in values]
-    if kind == "instance" or (class_names is None and len(names) > 1):
+    known = class_names or ()
+    names = [known[value] if value < len(known) and value != OBJECT else "object" for value in values]
+    if kind == "instance" or len(set(names)) < len(names):
         names = [f"{name}-{names[: place + 1].count(name)}" for place, name in enumerate(names)]
     return labels, ("background", *names)
 

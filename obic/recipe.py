@@ -16,12 +16,11 @@ from obic.metadata import kept
 from obic.rate import EFFORT_STEPS, Rate
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from obic.backends import Array
     from obic.images import Picture, Source
     from obic.layers import Layers
     from obic.networks import Networks
+    from obic.segment import Segmenter
 
 MaskKind = Literal["auto", "none", "given"]
 LayerKind = Literal["object", "class", "instance", "none"]
@@ -101,7 +100,7 @@ def encode(
         segment = networks.segmenter() if recipe.split and recipe.mask == "auto" else None
     if segment:
         with stage("segment"):
-            labels, names = _seen(segment(picture.rgb), recipe)
+            labels, names = _seen(segment, picture, recipe)
     elif recipe.split:
         labels, names = _given(mask, picture, recipe, notes)
     else:
@@ -131,12 +130,13 @@ def encode(
     return Coded(data, notes, recipe.rate.check(len(data), pixels))
 
 
-def _seen(classes: np.ndarray, recipe: Recipe) -> Layers:
-    """The layers in what the segmenter saw."""
+def _seen(segment: Segmenter, picture: Picture, recipe: Recipe) -> Layers:
+    """The layers in what the segmenter sees."""
     from obic.layers import split_layers
     from obic.segment import CLASS_NAMES
 
-    return split_layers(classes, recipe.layers or "object", CLASS_NAMES)
+    class_names = getattr(segment, "class_names", CLASS_NAMES)
+    return split_layers(segment(picture.rgb), recipe.layers or "object", class_names)
 
 
 def _given(mask: Source, picture: Picture, recipe: Recipe, notes: list[str]) -> Layers:

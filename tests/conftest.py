@@ -15,7 +15,7 @@ from obic.container import mux
 
 BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
 IMPORTS = re.compile(r"^ *(from|import) (torch|obic\.(nn|train|bench\.(?!exactness)|metrics|ray))", re.MULTILINE)
-NEEDS = re.compile(r"BACKENDS|has_torch|tiny_encoder|torch_(en|de)coder")
+NEEDS = re.compile(r"BACKENDS|has_torch|tiny_encoder|torch_(en|de)coder|importorskip")
 
 
 def pytest_addoption(parser):

@@ -19,6 +19,7 @@ from obic.cli.common import (
     output_option,
     overwrite_option,
     read_input,
+    segmenter_option,
     verbose_option,
 )
 from obic.cli.info import as_text, describe
@@ -40,6 +41,7 @@ obic encode photo.png --object-quality 80 --background-quality 20
 obic encode photo.png --mask photo-mask.png         your own mask; "obic mask" makes one to start from
 obic encode photo.png --layers class --alpha pixel  a layer for each kind of object, cut out to the pixel
 obic encode photo.jpg --metadata exif,icc           keep when and where, and the colours as they are
+obic encode photo.jpg --segmenter rembg:u2net       another network finds the object; "list" shows what there is
 obic encode photos/ --output-dir coded/ -j 2        every picture below a folder
 obic encode https://example.org/photo.png           photo.obic, here
 cat photo.png | obic encode - -o - | obic decode - -o - > again.png
@@ -89,6 +91,7 @@ class Size(click.ParamType):
     click.option(
         "--mask", default="auto", show_default=True, metavar="auto|none|FILE|DIR", help="What the objects are."
     ),
+    segmenter_option,
     click.option(
         "--layers",
         type=click.Choice(get_args(LayerKind)),
@@ -133,13 +136,14 @@ def command(
     output_dir: str | None,
     device: str,
     backend: str,
+    segmenter: str,
     jobs: int,
     overwrite: bool,
     **choices,
 ) -> None:
     """Code pictures as object and background.
 
-    --mask auto asks the built-in segmenter; none codes one layer; FILE is a picture of the same size: 0 is the
+    --mask auto asks the segmenter; none codes one layer; FILE is a picture of the same size: 0 is the
     background and every other value a layer (255 is void beside the PASCAL VOC classes 1 to 20); DIR holds such a
     FILE for each input, with the input's name and the suffix .png.
 
@@ -156,7 +160,7 @@ def command(
     mask = choices["mask"]
     kind = mask if mask in ("auto", "none") else "given"
     recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata", "verify", "effort")))
-    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
+    networks = Networks(device, backend, segmenter=segmenter, workers=jobs, pictures=len(batch.inputs))
     chosen = Choices(recipe, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 

@@ -12,6 +12,7 @@ from obic.cli.common import (
     output_option,
     overwrite_option,
     read_input,
+    segmenter_option,
     verbose_option,
 )
 from obic.networks import Networks
@@ -19,12 +20,15 @@ from obic.networks import Networks
 EXAMPLES = """
 obic mask photo.png                  photo-mask.png: black background, white object
 obic encode photo.png --mask photo-mask.png
+obic mask photo.png --segmenter torchvision:deeplabv3_resnet101
+obic mask --segmenter list           what there is, and under which licence
 """
 
 
 @obic_command(
     output_option,
     output_dir_option,
+    segmenter_option,
     background_color_option,
     backend_option,
     device_option,
@@ -40,6 +44,7 @@ def command(
     background_color: str,
     device: str,
     backend: str,
+    segmenter: str,
     jobs: int,
     overwrite: bool,
     verbose: bool,
@@ -50,7 +55,7 @@ def command(
     picture, so that "obic encode --mask DIR" finds it.
     """
     batch = Batch(sources, PICTURE_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
-    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
+    networks = Networks(device, backend, segmenter=segmenter, workers=jobs, pictures=len(batch.inputs))
     ending = ".png" if output_dir is not None else "-mask.png"
     batch.run(lambda job: _mask(job, networks, ending, background_color, verbose))
 
