@@ -24,6 +24,7 @@ from obic.errors import UsageError
 from obic.images import Picture, Source, read_picture
 from obic.metadata import kinds_from_text, metadata_of_file, pillow_info
 from obic.networks import Networks
+from obic.prompts import Numbers, prompts
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe
 from obic.recipe import encode as encode_by
@@ -91,6 +92,8 @@ class Codec:
         metadata: str = "none",
         verify: bool = False,
         effort: int = 0,
+        boxes: Iterable[Numbers] = (),
+        points: Iterable[Numbers] = (),
     ) -> bytes:
         """The `.obic` file of an image. The arguments are the options of `obic encode`.
 
@@ -99,6 +102,8 @@ class Codec:
         mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background, every other value an
         object. metadata: what to keep of the image's, as "exif,icc". verify: decode the file made, and raise ObicError
         if that does not give the integers that were coded. effort: 0..3, how long to look for a better latent.
+        boxes, points: where the objects are, if not everywhere: (x0, y0, x1, y1) and (x, y) of the upright picture, in
+        pixels or in shares as "40%"; each becomes a layer with layers="instance".
         Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
         """
         rate = Rate(
@@ -112,7 +117,7 @@ class Codec:
         )
         kinds = kinds_from_text(metadata)
         kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
-        recipe = Recipe(rate, kind, layers, alpha, kinds, verify, effort)
+        recipe = Recipe(rate, kind, layers, alpha, kinds, verify, effort, prompts(boxes, points))
         if not isinstance(image, Analysed):
             image = Analysed(_picture(image, background_color, kinds))
         given = _source(mask) if kind == "given" else None

@@ -11,12 +11,12 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 from obic.errors import UsageError
 from obic.segment.adapters import resolve
 
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+COLOURS = {"dark": (0, 0, 100), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 @pytest.fixture
 def stripes():
-    """A picture of four stripes, 12 pixels each: black, red, green, blue."""
+    """A picture of four stripes, 12 pixels each: dark blue, red, green, blue."""
     return np.repeat(np.uint8([list(COLOURS.values())]), 12, axis=1).repeat(40, axis=0)
 
 
@@ -47,7 +47,7 @@ def test_one_channel_is_an_object_of_no_class(segment, stripes):
 
 def test_logits_and_values_of_any_range(segment, stripes):
     model = mixing([[8, -9, 1]])
-    assert segment(model, "values=logit", stripes) == [0, 254, 0, 254]
+    assert segment(model, "values=logit", stripes) == [254, 254, 0, 254]
     assert segment(model, "values=logit&threshold=0.9", stripes) == [0, 254, 0, 0]
     assert segment(model, "values=minmax", stripes) == [254, 254, 0, 254]
     with pytest.raises(UsageError, match=r"net\.onnx.*values=logit"):
@@ -61,12 +61,12 @@ def test_the_order_and_the_statistics_of_colours(segment, stripes):
 
 
 def test_two_channels_are_background_and_object(segment, stripes):
-    assert segment(mixing([[0, 1, 0], [1, 0, 0.5]]), "", stripes) == [0, 254, 0, 254]
+    assert segment(mixing([[0, 1, 0.2], [1, 0, 0]]), "", stripes) == [0, 254, 0, 0]
 
 
 def test_twenty_one_channels_are_vocs(segment, stripes):
     rows = np.zeros((21, 3))
-    rows[12], rows[15] = (1, 0, 0), (0, 1, 0)
+    rows[0], rows[12], rows[15] = (0, 0, 1), (1, 0, 0), (0, 1, 0)
     assert segment(mixing(rows), "", stripes) == [0, 12, 15, 0]
 
 
@@ -81,7 +81,7 @@ def test_other_numbers_of_channels_need_names(segment, stripes, tmp_path):
 
 def test_integers_are_labels(segment, stripes):
     model = network("ArgMax", (1, 3, 20, 24), (1, 1, 20, 24), type_out=INT64, attributes=[("axis", 1)])
-    assert segment(model, "", stripes) == [0, 0, 1, 2]
+    assert segment(model, "", stripes) == [2, 0, 1, 2]
 
 
 def test_channels_last_and_bytes(segment, stripes):

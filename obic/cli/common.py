@@ -19,6 +19,7 @@ from obic.container import PART_TITLES, ByteSource, Limits, as_source, is_addres
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL, LOOKS
 from obic.metadata import Metadata, describe, kinds_from_text
+from obic.prompts import box, point
 
 STREAM = "-"
 
@@ -226,6 +227,11 @@ def _segmenter(ctx: click.Context, param: click.Parameter, value: str) -> str:
     ctx.exit()
 
 
+def _each(read: Callable) -> Callable:
+    """A callback for an option that may be given several times."""
+    return lambda ctx, param, values: tuple(map(read, values))
+
+
 def _remember(ctx: click.Context, param: click.Parameter, value: bool | int) -> None:
     setattr(ctx.find_object(Settings), param.name, value)
 
@@ -272,6 +278,22 @@ segmenter_option = click.option(
     is_eager=True,
     callback=_segmenter,
     help="What finds objects: torchvision:NETWORK, rembg:SESSION, onnx:FILE, python:MODULE:ATTRIBUTE; list shows all.",
+)
+box_option = click.option(
+    "--box",
+    "boxes",
+    multiple=True,
+    metavar="X0,Y0,X1,Y1",
+    callback=_each(box),
+    help="Where an object is, in pixels or shares as 40%; repeatable.",
+)
+point_option = click.option(
+    "--point",
+    "points",
+    multiple=True,
+    metavar="X,Y",
+    callback=_each(point),
+    help="A point of an object that the segmenter finds; repeatable.",
 )
 look_option = click.option(
     "--look",
