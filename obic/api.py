@@ -18,18 +18,21 @@ from PIL import Image
 
 from obic import codec
 from obic.backends import Array
-from obic.constants import PART_ICC
+from obic.constants import BUILTIN, PART_ICC
 from obic.container import ByteSource, Container, open_container
 from obic.errors import UsageError
 from obic.images import Picture, Source, read_picture
 from obic.metadata import kinds_from_text, metadata_of_file, pillow_info
 from obic.networks import Networks
+from obic.prompts import Numbers, prompts
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe
 from obic.recipe import encode as encode_by
 
 if TYPE_CHECKING:
     import torch
+
+    from obic.segment import Segmenter
 
 Look = Literal["faithful", "vivid"]
 ImageLike = Union[Source, np.ndarray, "torch.Tensor"]
@@ -53,15 +56,23 @@ class Codec:
 
     Safe to share among threads. device: "auto", "cpu" or "cuda". backend: "numpy", "torch" (with `obic[torch]`), or
     "auto": PyTorch where that is imported already, for a GPU that is asked for, or where it is installed and the first
-    picture is large; else numpy. None: what the environment variable OBIC_BACKEND says, else "auto".
+    picture is large; else numpy. None: what the environment variable OBIC_BACKEND says, else "auto". segmenter: what
+    finds objects: a name, as `obic encode --segmenter` takes it, or a function of a picture (`obic.segment.Segmenter`);
+    None: what OBIC_SEGMENTER says, else "builtin".
 
     An image is one of Pillow's, a picture file (a path, or its bytes), an array [H, W], [H, W, 3] or [H, W, 4], or a
     tensor [C, H, W] with C = 1, 3 or 4; arrays and tensors are uint8, or floating-point numbers in 0..1, in sRGB. A
     file is an `.obic`: bytes, a path or an address, an open file, or what `obic.open` gives.
     """
 
-    def __init__(self, device: str = "auto", backend: str | None = None):
-        self._networks = Networks(device, backend or os.environ.get("OBIC_BACKEND", "auto"))
+    def __init__(
+        self, device: str = "auto", backend: str | None = None, segmenter: str | Segmenter | None = None
+    ):
+        self._networks = Networks(
+            device,
+            backend or os.environ.get("OBIC_BACKEND", "auto"),
+            segmenter=segmenter or os.environ.get("OBIC_SEGMENTER") or BUILTIN,
+        )
 
     def encode(
         self,
@@ -81,6 +92,8 @@ class Codec:
         metadata: str = "none",
         verify: bool = False,
         effort: int = 0,
+        boxes: Iterable[Numbers] = (),
+        points: Iterable[Numbers] = (),
     ) -> bytes:
         """The `.obic` file of an image. The arguments are the options of `obic encode`.
 
@@ -89,6 +102,8 @@ class Codec:
         mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background, every other value an
         object. metadata: what to keep of the image's, as "exif,icc". verify: decode the file made, and raise ObicError
         if that does not give the integers that were coded. effort: 0..3, how long to look for a better latent.
+        boxes, points: where the objects are, if not everywhere: (x0, y0, x1, y1) and (x, y) of the upright picture, in
+        pixels or in shares as "40%"; each becomes a layer with layers="instance".
         Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
         """
         rate = Rate(
@@ -102,7 +117,7 @@ class Codec:
         )
         kinds = kinds_from_text(metadata)
         kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
-        recipe = Recipe(rate, kind, layers, alpha, kinds, verify, effort)
+        recipe = Recipe(rate, kind, layers, alpha, kinds, verify, effort, prompts(boxes, points))
         if not isinstance(image, Analysed):
             image = Analysed(_picture(image, background_color, kinds))
         given = _source(mask) if kind == "given" else None

@@ -8,7 +8,7 @@ from obic.connected import connected_cells, neighbours
 from obic.constants import CELL
 from obic.container.header import default_names
 from obic.errors import UsageError
-from obic.masks import VOID, grid_labels, spread_cells
+from obic.masks import OBJECT, VOID, grid_labels, spread_cells
 
 MAX_INSTANCES = 15
 SPECK = 4 * CELL**2  # a connected object of fewer pixels is no layer of its own, unless it is the largest there is
@@ -16,16 +16,23 @@ SPECK = 4 * CELL**2  # a connected object of fewer pixels is no layer of its own
 Layers = tuple[np.ndarray | None, tuple[str, ...]]
 
 
-def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[str] | None = None) -> Layers:
+def split_layers(
+    classes: np.ndarray,
+    kind: str | None,
+    class_names: Sequence[str] | None = None,
+    parts: np.ndarray | None = None,
+) -> Layers:
     """(labels, names): the layer of each pixel, uint8 [H, W], and the name of each layer, by index.
 
-    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; without them
-    every class is called "object". Where no object is left there is one layer, and the labels are None.
+    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; a class without
+    one, and 254, is called "object". Classes of one name are numbered. Where no object is left there is one layer, and
+    the labels are None.
 
     "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
     connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15. Objects
     of fewer than 1024 pixels, unless the largest, become part of the largest one they touch; those that touch none,
-    and all beyond 15, become background. "none": one layer.
+    and all beyond 15, become background. Where it is known which object each pixel is part of (parts: uint8 [H, W],
+    numbers from 1), these are the layers, in their order, each of the class that most of it has. "none": one layer.
     None: the classes are 0..N-1 and layers already. Raises UsageError for any other kind.
     """
     classes = np.where(classes == VOID, 0, classes)
@@ -37,11 +44,13 @@ def split_layers(classes: np.ndarray, kind: str | None, class_names: Sequence[st
         return (classes > 0).astype(np.uint8), default_names(2)
     if kind not in _SPLITTERS:
         raise UsageError(f"there are no layers of the kind {kind!r}; choose object, class, instance or none")
-    labels, values = _SPLITTERS[kind](classes)
+    by_part = kind == "instance" and parts is not None
+    labels, values = _by_part(classes, parts) if by_part else _SPLITTERS[kind](classes)
     if not values:
         return None, default_names(1)
-    names = [class_names[value] if class_names else "object" for value in values]
-    if kind == "instance" or (class_names is None and len(names) > 1):
+    known = class_names or ()
+    names = [known[value] if value < len(known) and value != OBJECT else "object" for value in values]
+    if kind == "instance" or len(set(names)) < len(names):
         names = [f"{name}-{names[: place + 1].count(name)}" for place, name in enumerate(names)]
     return labels, ("background", *names)
 
@@ -66,6 +75,14 @@ def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
     label[chosen] = np.arange(1, len(chosen) + 1)
     specks = (label == 0) & (sizes < SPECK)
     return np.where(specks, _touched(parts, label), label)[pixels], [int(cells.flat[number - 1]) for number in chosen]
+
+
+def _by_part(classes: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """As `_by_class`."""
+    parts = np.where(classes > 0, parts, 0)
+    numbers = np.setdiff1d(parts, [0])
+    labels = np.where(parts > 0, np.searchsorted(numbers, parts) + 1, 0).astype(np.uint8)
+    return labels, [int(np.bincount(classes[parts == number]).argmax()) for number in numbers]
 
 
 def _touched(parts: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from obic.entropy.pixel_mask import decode_pixel_mask, encode_pixel_mask, spread
 from obic.errors import UsageError
 
 __all__ = [
+    "OBJECT",
     "VOID",
     "alpha_from_cells",
     "by_grid",
@@ -27,6 +28,7 @@ __all__ = [
     "spread_cells",
 ]
 
+OBJECT = 254  # of a segmenter: an object of no class
 VOID = 255  # in a map of pixels: nobody said what this is; it goes with the background
 BAND_PIXELS = 1 << 20  # as floats at a time
 

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from obic.backends import check_choice, choose_backend, choose_device, need_torch
+from obic.constants import BUILTIN
 from obic.errors import UsageError
 from obic.looks import FAITHFUL, LOOKS
 
@@ -52,11 +53,20 @@ class Networks:
     """Codecs and the segmenter, each loaded once, for any number of threads.
 
     device, backend: as for `load_model`; a backend of "auto" is chosen when the first network is loaded. workers:
-    threads that are going to compute at a time; they share the cores. pictures: how many are expected.
+    threads that are going to compute at a time; they share the cores. pictures: how many are expected. segmenter:
+    "builtin", or what `obic.segment.adapters.resolve` takes.
     Raises UsageError where device and backend do not fit together.
     """
 
-    def __init__(self, device: str = "auto", backend: str = "auto", *, workers: int = 1, pictures: int = 1):
+    def __init__(
+        self,
+        device: str = "auto",
+        backend: str = "auto",
+        *,
+        segmenter: str | Segmenter = BUILTIN,
+        workers: int = 1,
+        pictures: int = 1,
+    ):
         check_choice(backend, device)
         self.device = device
         self.backend = backend
@@ -64,6 +74,7 @@ class Networks:
         self._workers, self._pictures = workers, pictures
         self._lock = Lock()
         self._codecs: dict[tuple[int | None, bool, str], CodecModel] = {}
+        self._choice = segmenter
         self._segmenter: Segmenter | None = None
 
     def settle(self, pixels: int, gradients: bool = False) -> None:
@@ -99,8 +110,12 @@ class Networks:
             return self._codecs[fingerprint, encoder, look]
 
     def segmenter(self) -> Segmenter:
-        """As `load_segmenter`."""
+        """The one chosen. Raises as `load_segmenter`, or as `obic.segment.adapters.resolve`."""
         with self._lock:
+            if self._segmenter is None and self._choice != BUILTIN:
+                from obic.segment.adapters import resolve
+
+                self._segmenter = resolve(self._choice, self.device)
             if self._segmenter is None:
                 self._segmenter = load_segmenter(self.device, self.backend)
             return self._segmenter

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from obic.container import default_names
 from obic.errors import UsageError
 from obic.metadata import kept
+from obic.prompts import EVERYWHERE, Prompts
 from obic.rate import EFFORT_STEPS, Rate
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from obic.backends import Array
     from obic.images import Picture, Source
     from obic.layers import Layers
     from obic.networks import Networks
+    from obic.segment import Segmenter
 
 MaskKind = Literal["auto", "none", "given"]
 LayerKind = Literal["object", "class", "instance", "none"]
@@ -39,7 +39,7 @@ class Recipe:
     layers: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
     mask's. alpha: the edge of objects, from the cells, or kept "pixel" by pixel. metadata: kinds of optional parts.
     verify: decode the file made, and fail if that does not give the integers that were coded. effort: 0..3, how long to
-    look for a better latent (`obic.nn.refine`).
+    look for a better latent (`obic.nn.refine`). prompts: where the segmenter is to look; nothing: everywhere.
     """
 
     rate: Rate
@@ -49,6 +49,7 @@ class Recipe:
     metadata: frozenset[int] = frozenset()
     verify: bool = False
     effort: int = 0
+    prompts: Prompts = EVERYWHERE
 
     def __post_init__(self):
         if self.effort not in range(len(EFFORT_STEPS)):
@@ -60,6 +61,9 @@ class Recipe:
         if self.layers is not None and self.mask != "auto" and (self.layers == "none") != (self.mask == "none"):
             mask = "a mask" if self.mask == "given" else "no mask"
             raise UsageError(f"{mask} and layers of the kind {self.layers!r} contradict each other")
+
+        if any(self.prompts) and (self.mask != "auto" or self.layers == "none"):
+            raise UsageError("boxes and points say what the segmenter is to find, so the mask has to be auto")
 
     @property
     def split(self) -> bool:
@@ -101,7 +105,7 @@ def encode(
         segment = networks.segmenter() if recipe.split and recipe.mask == "auto" else None
     if segment:
         with stage("segment"):
-            labels, names = _seen(segment(picture.rgb), recipe)
+            labels, names = _seen(segment, picture, recipe, notes)
     elif recipe.split:
         labels, names = _given(mask, picture, recipe, notes)
     else:
@@ -131,12 +135,16 @@ def encode(
     return Coded(data, notes, recipe.rate.check(len(data), pixels))
 
 
-def _seen(classes: np.ndarray, recipe: Recipe) -> Layers:
-    """The layers in what the segmenter saw."""
+def _seen(segment: Segmenter, picture: Picture, recipe: Recipe, notes: list[str]) -> Layers:
+    """The layers in what the segmenter sees."""
     from obic.layers import split_layers
     from obic.segment import CLASS_NAMES
+    from obic.segment.prompted import find
 
-    return split_layers(classes, recipe.layers or "object", CLASS_NAMES)
+    found = find(segment, picture.rgb, recipe.prompts)
+    notes += found.notes
+    class_names = getattr(segment, "class_names", CLASS_NAMES)
+    return split_layers(found.classes, recipe.layers or "object", class_names, found.parts)
 
 
 def _given(mask: Source, picture: Picture, recipe: Recipe, notes: list[str]) -> Layers:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "obic"
 ROOMS = [  # the first prefix that fits a module's path tells its room
     (0, ("errors", "constants", "progress")),
     (1, ("container", "pillow_watch")),
-    (2, ("masks", "entropy", "layers", "connected", "rate", "looks", "shape", "tiles")),
+    (2, ("masks", "entropy", "layers", "connected", "rate", "looks", "shape", "tiles", "prompts")),
     (3, ("images", "metadata", "metrics", "weights", "backends", "inference", "nn", "segment")),
     (4, ("alpha", "encoder", "decoder", "codec", "networks", "recipe", "api", "pillow_plugin", "web")),
     (5, ("__init__", "__main__", "cli", "ray")),

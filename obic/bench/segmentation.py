@@ -1,6 +1,7 @@
 """Foreground IoU and mIoU of the segmenter over labelled pictures; its false alarms in pictures without an object.
 
     python -m obic.bench.segmentation --data data/voc-eval.zip --empty data/train-*.zip --weights weights/segmenter.npz
+    python -m obic.bench.segmentation --data data/voc-eval.zip --segmenter torchvision:deeplabv3_resnet101 --every 6
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from obic.bench.commands import command
+from obic.bench.commands import command, number
 from obic.bench.pictures import VOID, PictureError, pixels_of, read_labelled
 from obic.segment import CLASS_NAMES, load_segmenter
 from obic.train import no_object
@@ -43,20 +45,22 @@ def empty_pictures(paths: Iterable[Path]) -> Iterator[np.ndarray]:
 def score(
     segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """Void pixels do not count; every object is foreground, whatever its class, and also a label that is no class.
+    """Void pixels do not count; every object is foreground, whatever its class, and also a label that is no class, in
+    the truth or in an answer. Classes are numbered as VOC's are.
 
     Returns `fg_iou`, pooled over all pixels; `fg_iou_picture`, the mean over pictures; `miou`, the mean over the 21
     classes of the pooled IoU (of those that occur, as VOC counts it; without the pixels of no class); `lost`, the share
     of the pictures with an object in which none is found; `seconds` a picture.
     """
-    confusion = np.zeros((CLASSES + 1, CLASSES), np.int64)  # true label, the last for all of no class; predicted label
+    confusion = np.zeros((CLASSES + 1,) * 2, np.int64)  # true, predicted label; the last for all of no class
     each, seconds, with_object, lost = [], 0.0, 0, 0
     for rgb, truth in pictures:
         begin = time.perf_counter()
         labels = segment(rgb)
         seconds += time.perf_counter() - begin
         counted = truth != VOID
-        pairs = np.minimum(truth[counted], CLASSES).astype(np.int64) * CLASSES + labels[counted]
+        seen = np.minimum(labels[counted], CLASSES)
+        pairs = np.minimum(truth[counted], CLASSES).astype(np.int64) * len(confusion) + seen
         one = np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
         confusion += one
         each.append(foreground_iou(one))
@@ -64,7 +68,7 @@ def score(
             with_object, lost = with_object + 1, lost + (not labels.any())
     known = confusion[:CLASSES]
     right = known.diagonal()
-    union = known.sum(0) + known.sum(1) - right
+    union = known.sum(0)[:CLASSES] + known.sum(1) - right
     return {
         "pictures": len(each),
         "fg_iou": foreground_iou(confusion),
@@ -87,7 +91,7 @@ def presence(segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.
 
 
 def foreground_iou(confusion: np.ndarray) -> float:
-    """confusion: int [22, 21], true by predicted label. 1.0 where neither has any object."""
+    """confusion: int [22, 22], true by predicted label. 1.0 where neither has any object."""
     union = confusion.sum() - confusion[0, 0]
     return float(confusion[1:, 1:].sum() / union) if union else 1.0
 
@@ -99,13 +103,20 @@ def main() -> None:
     parser.add_argument("--empty", type=Path, nargs="+", default=[], help="zips with the pictures without an object "
                         "that are held out of training (obic/train/no_object.csv)")
     parser.add_argument("--weights", type=Path, default=Path("weights/segmenter.npz"))
+    parser.add_argument("--segmenter", metavar="NAME", help="another one instead, as obic mask --segmenter takes it")
+    parser.add_argument("--every", type=number(), default=1, metavar="N", help="every Nth labelled picture alone")
     parser.add_argument("--backend", choices=["numpy", "torch"], default="torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--long-side", type=int, help="instead of the one in the weights")
     args = parser.parse_args()
-    segmenter = load_segmenter(args.weights, args.backend, args.device)
-    segmenter.long_side = args.long_side or segmenter.long_side
-    result = score(segmenter, labelled_pictures(args.data))
+    if args.segmenter:
+        from obic.segment.adapters import resolve  # needs more than training does, which imports this module
+
+        segmenter = resolve(args.segmenter, args.device)
+    else:
+        segmenter = load_segmenter(args.weights, args.backend, args.device)
+        segmenter.long_side = args.long_side or segmenter.long_side
+    result = score(segmenter, islice(labelled_pictures(args.data), 0, None, args.every))
     if args.empty:
         result |= presence(segmenter, empty_pictures(args.empty))
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))

@@ -14,10 +14,12 @@ from typing import BinaryIO
 import click
 
 from obic.backends import BACKENDS, DEVICES
+from obic.constants import BUILTIN
 from obic.container import PART_TITLES, ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL, LOOKS
 from obic.metadata import Metadata, describe, kinds_from_text
+from obic.prompts import box, point
 
 STREAM = "-"
 
@@ -211,6 +213,25 @@ def tell_metadata(tell: Callable[[str], None], metadata: Metadata, kinds: Collec
         tell(f"note: {format} is written without {describe(left_out)}")
 
 
+def _segmenter(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The name, checked as far as that is quick. For "list" prints what there is, and ends the command."""
+    if value == BUILTIN or ctx.resilient_parsing:
+        return value
+    from obic.segment.adapters import check_name, table
+
+    if value != "list":
+        return check_name(value)
+    rows = [("NAME", "INSTALLED", "LICENCE OF THE WEIGHTS, AS FAR AS KNOWN"), *table()]
+    wide, narrow = (max(len(row[column]) for row in rows) for column in (0, 1))
+    print_text("\n".join(f"{name:{wide}}  {installed:{narrow}}  {licence}" for name, installed, licence in rows))
+    ctx.exit()
+
+
+def _each(read: Callable) -> Callable:
+    """A callback for an option that may be given several times."""
+    return lambda ctx, param, values: tuple(map(read, values))
+
+
 def _remember(ctx: click.Context, param: click.Parameter, value: bool | int) -> None:
     setattr(ctx.find_object(Settings), param.name, value)
 
@@ -247,6 +268,32 @@ backend_option = click.option(
     show_default=True,
     envvar="OBIC_BACKEND",
     help="What computes the networks: numpy starts at once; torch is faster on large pictures, and needs obic[torch].",
+)
+segmenter_option = click.option(
+    "--segmenter",
+    default=BUILTIN,
+    show_default=True,
+    envvar="OBIC_SEGMENTER",
+    metavar="NAME",
+    is_eager=True,
+    callback=_segmenter,
+    help="What finds objects: torchvision:NETWORK, rembg:SESSION, onnx:FILE, python:MODULE:ATTRIBUTE; list shows all.",
+)
+box_option = click.option(
+    "--box",
+    "boxes",
+    multiple=True,
+    metavar="X0,Y0,X1,Y1",
+    callback=_each(box),
+    help="Where an object is, in pixels or shares as 40%; repeatable.",
+)
+point_option = click.option(
+    "--point",
+    "points",
+    multiple=True,
+    metavar="X,Y",
+    callback=_each(point),
+    help="A point of an object that the segmenter finds; repeatable.",
 )
 look_option = click.option(
     "--look",

@@ -12,13 +12,16 @@ from obic.cli.common import (
     Stages,
     backend_option,
     background_color_option,
+    box_option,
     device_option,
     jobs_option,
     obic_command,
     output_dir_option,
     output_option,
     overwrite_option,
+    point_option,
     read_input,
+    segmenter_option,
     verbose_option,
 )
 from obic.cli.info import as_text, describe
@@ -27,6 +30,7 @@ from obic.errors import UsageError
 from obic.metadata import describe as metadata_text
 from obic.metadata import kinds_from_text
 from obic.networks import Networks
+from obic.prompts import Prompts
 from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe, encode
 
@@ -40,6 +44,8 @@ obic encode photo.png --object-quality 80 --background-quality 20
 obic encode photo.png --mask photo-mask.png         your own mask; "obic mask" makes one to start from
 obic encode photo.png --layers class --alpha pixel  a layer for each kind of object, cut out to the pixel
 obic encode photo.jpg --metadata exif,icc           keep when and where, and the colours as they are
+obic encode photo.jpg --segmenter rembg:u2net       another network finds the object; "list" shows what there is
+obic encode photo.jpg --box 10%,20%,60%,90%         the object is in there; or --point 30%,50%
 obic encode photos/ --output-dir coded/ -j 2        every picture below a folder
 obic encode https://example.org/photo.png           photo.obic, here
 cat photo.png | obic encode - -o - | obic decode - -o - > again.png
@@ -89,6 +95,9 @@ class Size(click.ParamType):
     click.option(
         "--mask", default="auto", show_default=True, metavar="auto|none|FILE|DIR", help="What the objects are."
     ),
+    segmenter_option,
+    box_option,
+    point_option,
     click.option(
         "--layers",
         type=click.Choice(get_args(LayerKind)),
@@ -133,19 +142,24 @@ def command(
     output_dir: str | None,
     device: str,
     backend: str,
+    segmenter: str,
     jobs: int,
     overwrite: bool,
     **choices,
 ) -> None:
     """Code pictures as object and background.
 
-    --mask auto asks the built-in segmenter; none codes one layer; FILE is a picture of the same size: 0 is the
+    --mask auto asks the segmenter; none codes one layer; FILE is a picture of the same size: 0 is the
     background and every other value a layer (255 is void beside the PASCAL VOC classes 1 to 20); DIR holds such a
     FILE for each input, with the input's name and the suffix .png.
 
     --layers object puts all objects into one layer, class those of a kind, as "person" or "dog"; instance gives each
     connected object its own, the largest first, 15 at most, as "person-1"; none is the same as --mask none. A FILE has
     a layer for each value unless --layers says otherwise.
+
+    --box and --point say which objects are meant. The segmenter looks into a box and a little round it, and where it
+    finds next to nothing the box itself is the object; a point takes the connected part it lies on, or beside. Each is
+    a layer of its own with --layers instance. Their places are those of the upright picture.
 
     Pictures of any kind Pillow reads are coded as upright 8-bit sRGB; transparency is composed on --background-color.
     With --metadata icc the colours stay as they are, and the profile that explains them is kept.
@@ -155,8 +169,10 @@ def command(
     rate = Rate(**{field.name: choices.pop(field.name) for field in fields(Rate)})
     mask = choices["mask"]
     kind = mask if mask in ("auto", "none") else "given"
-    recipe = Recipe(rate, kind, *(choices.pop(name) for name in ("layers", "alpha", "metadata", "verify", "effort")))
-    networks = Networks(device, backend, workers=jobs, pictures=len(batch.inputs))
+    names = ("layers", "alpha", "metadata", "verify", "effort")
+    asked = Prompts(choices.pop("boxes"), choices.pop("points"))
+    recipe = Recipe(rate, kind, *(choices.pop(name) for name in names), asked)
+    networks = Networks(device, backend, segmenter=segmenter, workers=jobs, pictures=len(batch.inputs))
     chosen = Choices(recipe, **choices)
     batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
 

@@ -230,6 +230,11 @@ def _parts_from_listing(listing: list, n_layers: int) -> tuple[PartEntry, ...]:
     return tuple(parts)
 
 
+def can_name_layer(name: str) -> bool:
+    """Whether a layer can have that name (spec 3.5)."""
+    return 1 <= len(name.encode()) <= MAX_NAME_BYTES and not name.isdecimal() and name.isprintable()
+
+
 def _check_names(data: bytes | None, n_layers: int) -> None:
     try:
         names = data.decode("utf-8").split("\n")
@@ -238,7 +243,7 @@ def _check_names(data: bytes | None, n_layers: int) -> None:
     if len(names) != n_layers or len(set(names)) != n_layers:
         raise HeaderError("there must be one name for each layer, all different", section="header")
     for name in names:
-        if not 1 <= len(name.encode()) <= MAX_NAME_BYTES or name.isdecimal() or not name.isprintable():
+        if not can_name_layer(name):
             raise HeaderError(f"{name!r} cannot name a layer", section="header")
 
 

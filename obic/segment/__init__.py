@@ -1,4 +1,5 @@
-"""Segmentation: a picture in, a label map out. Any segmenter that follows `Segmenter` can take the place of ours."""
+"""Segmentation: a picture in, a label map out. Any segmenter that follows `Segmenter` can take the place of ours;
+`obic.segment.adapters` knows some by name."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from obic.masks import OBJECT
 from obic.segment.builtin import load_segmenter
 
-__all__ = ["CLASS_NAMES", "Segmenter", "load_segmenter"]
+__all__ = ["CLASS_NAMES", "OBJECT", "Segmenter", "load_segmenter"]
 
 CLASS_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -17,10 +19,13 @@ CLASS_NAMES = (
 
 
 class Segmenter(Protocol):
-    """What the codec asks of a segmenter; `load_segmenter` gives the one we ship."""
+    """What the codec asks of a segmenter; `load_segmenter` gives the one we ship.
+
+    It may have an attribute `class_names`: a sequence of the classes' names by label, the background's first. Without
+    it they are `CLASS_NAMES`. With several workers it is called from several threads.
+    """
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """rgb: uint8 [H, W, 3], sRGB, any size from 1x1. Returns labels, uint8 [H, W]: 0 is background,
-        1..20 an object, named by `CLASS_NAMES`. Every object has one of these labels: one that is none of
-        them gets the nearest."""
+        """rgb: uint8 [H, W, 3], sRGB, upright, any size from 1x1. Returns labels, uint8 [H, W]: 0 is background, 254
+        (`OBJECT`) an object of no class, 255 void, which counts as background, any other an object of that class."""
         ...

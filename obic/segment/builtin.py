@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obic.segment.labels import label_map, resized
 from obic.segment.whole import whole
 
 STRIDE = 8  # of the network's logits
@@ -37,16 +38,9 @@ class DeepLabSegmenter:
 
         Where an object is, is decided pixel by pixel; of which class it is, at the size that the network saw.
         """
-        logits, (height, width) = self.logits(rgb), rgb.shape[:2]
-        is_object = foreground(logits, self.threshold, height, width)
-        seen = [min(STRIDE * count, side) for count, side in zip(logits.shape[:2], (height, width), strict=True)]
-        classes, best = np.zeros(seen, np.uint8), np.full(seen, -np.inf, np.float32)
-        for number, plane in enumerate(np.moveaxis(logits[..., 1:], 2, 0), 1):
-            logit = _resized(plane, *seen)
-            classes[logit > best] = number
-            np.maximum(best, logit, out=best)
-        classes = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
-        return np.where(is_object, np.asarray(classes), np.uint8(0))
+        logits = self.logits(rgb)
+        objects = whole(logits[..., 0], self.threshold)
+        return label_map(objects, logits[..., 1:], rgb, self.threshold, STRIDE)
 
     def logits(self, rgb: np.ndarray) -> np.ndarray:
         """rgb: uint8 [H, W, 3] -> the network's logits, float32 [h, w, 21]: the mean of the picture's and its mirror
@@ -63,13 +57,7 @@ class DeepLabSegmenter:
 
 def foreground(logits: np.ndarray, threshold: float, height: int, width: int) -> np.ndarray:
     """Where an object is, bool [height, width]. logits: float32 [h, w, 21]."""
-    return _resized(whole(logits[..., 0], threshold), height, width) > threshold
-
-
-def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """float32 [h, w] -> [height, width], bilinear."""
-    image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return resized(whole(logits[..., 0], threshold), height, width) > threshold
 
 
 def load_segmenter(source: str | Path | bytes, backend: str = "numpy", device: str = "cpu") -> DeepLabSegmenter:

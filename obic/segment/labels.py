@@ -1,0 +1,38 @@
+"""From what a network thinks of each place to the labels of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from obic.masks import OBJECT
+
+
+def label_map(
+    objects: np.ndarray, classes: np.ndarray | None, rgb: np.ndarray, threshold: float = 0.0, stride: int = 1
+) -> np.ndarray:
+    """uint8 [H, W]: 0 background, 1..C classes, or 254 (an object of no class) where none are given.
+
+    objects: float32 [h, w], logits of "an object is here"; a pixel is one where it is above `threshold`. classes:
+    float32 [h, w, C], larger where a class is likelier. rgb: uint8 [H, W, 3]. stride: a place of the maps is so many
+    pixels of the picture the network saw: of which class an object is, is decided at that size, or at the picture's if
+    that is smaller; where an object is, pixel by pixel.
+    """
+    height, width = rgb.shape[:2]
+    is_object = resized(objects, height, width) > threshold
+    if classes is None:
+        return np.where(is_object, np.uint8(OBJECT), np.uint8(0))
+    seen = [min(stride * count, side) for count, side in zip(objects.shape, (height, width), strict=True)]
+    labels, best = np.zeros(seen, np.uint8), np.full(seen, -np.inf, np.float32)
+    for number, plane in enumerate(np.moveaxis(classes, 2, 0), 1):
+        likely = resized(plane, *seen)
+        labels[likely > best] = number
+        np.maximum(best, likely, out=best)
+    labels = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
+    return np.where(is_object, np.asarray(labels), np.uint8(0))
+
+
+def resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """float32 [h, w] -> [height, width], bilinear."""
+    image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
