@@ -18,8 +18,6 @@ from obic.cli.report import page
 from obic.constants import MEDIA_TYPE
 from obic.container import open_container
 from obic.errors import ObicError
-from obic.web import models_in, site_folder
-from obic.weights import folders
 
 LOOPBACK = "127.0.0.1"
 DECODER = '<script type="module" src="/viewer/element.js"></script>'
@@ -67,6 +65,8 @@ class Site:
     """What there is to serve: the files below a folder, the viewer, the models."""
 
     def __init__(self, folder: Path):
+        from obic.web import site_folder
+
         self._limits = settings().limits  # of the command line, which other threads do not have
         self.folder = folder.resolve()
         self.viewer = site_folder().resolve()
@@ -107,6 +107,9 @@ class Site:
 
     @cached_property
     def models(self) -> dict[str, Callable[[], bytes]]:
+        from obic.web import models_in
+        from obic.weights import folders
+
         return {name: cache(make) for folder in reversed(folders()) for name, make in models_in(folder).items()}
 
 
