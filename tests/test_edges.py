@@ -48,7 +48,7 @@ def test_the_threshold_shifts_the_logits():
 
 
 def test_nothing_stays_nothing_and_everything_everything():
-    rgb, disc = scene()
+    rgb, _ = scene()
     for value in (-1, 1):
         assert (refined(np.full((9, 9), value, np.float32), rgb, 0.0) == (value > 0)).all()
 
@@ -71,7 +71,7 @@ def test_strips_have_no_seams(monkeypatch):
 
 
 def test_colours_of_no_variance_are_no_fault():
-    rgb, disc = scene()
+    _, disc = scene()
     flat = np.where(disc[..., None], np.uint8((0, 0, 0)), np.uint8((255, 255, 255))).astype(np.uint8)
     with np.errstate(all="raise", under="ignore"):
         found = refined(coarse(disc), flat, 0.0)
@@ -95,5 +95,5 @@ def test_the_normal_densities_are_normal():
     flat = colours.reshape(-1, 3).astype(float)
     covariance = np.cov(flat.T, bias=True) + 1e-3 * np.eye(3)
     off = x - flat.mean(0)
-    expected = -(np.einsum("hwi,ij,hwj->hw", off, np.linalg.inv(covariance), off) + np.linalg.slogdet(covariance)[1]) / 2
-    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-3)
+    distance = np.einsum("hwi,ij,hwj->hw", off, np.linalg.inv(covariance), off)
+    np.testing.assert_allclose(ours, -(distance + np.linalg.slogdet(covariance)[1]) / 2, rtol=1e-3, atol=1e-3)

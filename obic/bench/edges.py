@@ -2,7 +2,7 @@
 
 Written to `docs/edges.md`. The masks are the segmenter's, of VOC pictures whose objects are drawn by hand.
 
-    python -m obic.bench.edges --data data --every 3 --weights weights/segmenter.npz runs/segmenter/last.pt --long-side 384
+    python -m obic.bench.edges --data data --every 3 --weights runs/segmenter/last.pt --long-side 384
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from obic.segment.whole import whole
 
 BAND = 8  # pixels on either side of the true edge
 VOID_LINE = 3  # pixels of them, about, that are void: VOC draws a line of 5 along edges
-TUNED_ON = 9  # every so many-th picture, on which the settings were chosen
+TUNED_ON = 3  # every so many-th picture, on which the settings were chosen: it is left out
 SETTINGS = {
     "as the network has it": None,
     "refined": CHOSEN,
@@ -36,12 +36,12 @@ SETTINGS = {
     "twice the radius": CHOSEN._replace(radius=CHOSEN.radius * 2),
     "a tenth of the noise": CHOSEN._replace(noise=CHOSEN.noise / 10),
     "ten times the noise": CHOSEN._replace(noise=CHOSEN.noise * 10),
-    "twice the grid": CHOSEN._replace(grid=CHOSEN.grid * 2, radius=CHOSEN.radius * 2),
+    "twice the grid": CHOSEN._replace(grid=CHOSEN.grid * 2, radius=CHOSEN.radius * 2, reach=CHOSEN.reach * 2),
 }
 HEAD = """# The edge of the mask
 
-Made by `python -m obic.bench.edges`: {pictures} pictures of VOC, none of them of the every {tuned}th on which the
-settings were chosen. The network's map, an eighth as large as the picture it sees, is enlarged and refined by colour
+Made by `python -m obic.bench.edges`: {pictures} pictures of VOC, those that the settings were not chosen
+on (every {tuned}rd was). The network's map, an eighth as large as the picture it sees, is enlarged and refined by colour
 (`obic/segment/edges.py`). Foreground IoU is pooled over all pixels, the band's over those within {band} pixels of the
 true edge. Seconds are of one CPU core, a picture, without the network's.
 
@@ -68,8 +68,8 @@ def look(path: Path, data: Path, every: int, long_side: int | None) -> tuple[flo
     """The threshold of a file of weights, or of a checkpoint of training, and what it sees."""
     segmenter = _segmenter(path)
     segmenter.long_side = long_side or segmenter.long_side
-    chosen = islice(enumerate(labelled_pictures(data / "voc-eval.zip")), 0, None, every)
-    pictures = (pair for place, pair in chosen if place % TUNED_ON)
+    every_picture = enumerate(labelled_pictures(data / "voc-eval.zip"))
+    pictures = islice((pair for place, pair in every_picture if place % TUNED_ON), 0, None, every)
     seen = [Seen(rgb, truth, segmenter.logits(rgb)[..., 0]) for rgb, truth in pictures]
     return segmenter.threshold, seen
 

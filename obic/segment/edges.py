@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from obic.segment.labels import resized
+from obic.segment.whole import whole_mask
 
 PIXELS = 1 << 18  # of the picture, at a time
 
@@ -21,7 +22,8 @@ PIXELS = 1 << 18  # of the picture, at a time
 class Settings(NamedTuple):
     """grid: pixels of the long side on which distributions are estimated. radius: of the square they are taken from,
     there. noise: variance of each colour in 0..1 besides what is seen. weight: of the ratio. bound: on it, as a logit.
-    smooth: radius of the square that the sum is averaged over, in thousandths of the long side.
+    reach: how far from the network's own edge there may be another, in places of the grid. smooth: radius of the square
+    that the sum is averaged over, in thousandths of the long side.
     """
 
     grid: int
@@ -29,17 +31,18 @@ class Settings(NamedTuple):
     noise: float
     weight: float
     bound: float
+    reach: int
     smooth: float
 
 
-CHOSEN = Settings(grid=128, radius=20, noise=5e-4, weight=1.5, bound=4.0, smooth=4.0)  # `obic.bench.edges` has others
+CHOSEN = Settings(grid=128, radius=10, noise=5e-4, weight=1.0, bound=4.0, reach=4, smooth=4.0)  # obic.bench.edges: why
 
 
 def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Settings = CHOSEN) -> np.ndarray:
     """Where an object is, bool [H, W].
 
     objects: float32 [h, w], logits of "an object is here", that are to be above `threshold`. rgb: uint8 [H, W, 3].
-    Where no object is seen there is none, and where all is one, all is.
+    Where no object is seen there is none, and where all is one, all is. Crumbs and holes go (`whole_mask`).
     """
     height, width = rgb.shape[:2]
     seen = objects > threshold
@@ -60,7 +63,7 @@ def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Se
         added = np.clip(settings.weight * added, -settings.bound, settings.bound)
         logit = _part(objects - threshold, box, shape) + added * _part(both, box, shape)
         result[start : start + rows] = (box_mean(np.tanh(logit / 2), smooth) > 0)[start - first :][:rows]
-    return result
+    return whole_mask(result)
 
 
 def _ratio(logits: np.ndarray, rgb: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +77,7 @@ def _ratio(logits: np.ndarray, rgb: np.ndarray, settings: Settings) -> tuple[np.
     terms = np.stack(list(_terms(colours)))
     inside = box_mean(terms * chance, settings.radius, (1, 2))
     outside = box_mean(terms, settings.radius, (1, 2)) - inside
-    share = inside[-1]
+    share = box_mean(chance, settings.reach)
     both = np.minimum(1, 10 * np.minimum(share, 1 - share))
     return _log_likelihood(inside, settings.noise) - _log_likelihood(outside, settings.noise), both
 

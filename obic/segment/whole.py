@@ -31,5 +31,25 @@ def whole(logits: np.ndarray, threshold: float, least: float = LEAST, crumb: flo
     return _reflected(logits, crumbs | holes, threshold)
 
 
+def whole_mask(found: np.ndarray, coarse: int = 256) -> np.ndarray:
+    """A mask of pixels, bool [H, W], without crumbs and holes, which are looked for on so many places of the long side
+    at most: what is left of either within a place of the other side stays."""
+    step = -(-max(found.shape) // coarse)
+    clean = whole(np.where(found[::step, ::step], np.float32(1), np.float32(-1)), 0.0) > 0
+    may_be, must_be = (
+        each.repeat(step, 0).repeat(step, 1)[: found.shape[0], : found.shape[1]]
+        for each in (_grown(clean), ~_grown(~clean))
+    )
+    return found & may_be | must_be
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """With all eight neighbours of what is set."""
+    for axis, side in enumerate(mask.shape):
+        padded = np.pad(mask, [(1, 1) if each == axis else (0, 0) for each in (0, 1)])
+        mask = mask | padded.take(range(side), axis) | padded.take(range(2, side + 2), axis)
+    return mask
+
+
 def _reflected(logits: np.ndarray, where: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(where, np.float32(2 * threshold) - logits, logits)
