@@ -8,6 +8,7 @@ Written to `docs/edges.md`. The masks are the segmenter's, of VOC pictures whose
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -15,18 +16,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from obic.bench.alpha import obic_bytes
 from obic.bench.commands import command, number, page
 from obic.bench.segmentation import labelled_pictures
 from obic.masks import VOID
 from obic.segment.builtin import DeepLabSegmenter, load_segmenter
-from obic.segment.edges import CHOSEN, Settings, box_mean, refined
+from obic.segment.edges import CHOSEN, Settings, box_mean, leaning, refined
 from obic.segment.labels import resized
 from obic.segment.whole import whole
 
 BAND = 8  # pixels on either side of the true edge
 VOID_LINE = 3  # pixels of them, about, that are void: VOC draws a line of 5 along edges
 TUNED_ON = 3  # every so many-th picture, on which the settings were chosen: it is left out
+SOFT_EVERY = 4  # of the pictures, for the bytes: WebP takes its time
 SETTINGS = {
     "as the network has it": None,
     "refined": CHOSEN,
@@ -40,10 +44,13 @@ SETTINGS = {
 }
 HEAD = """# The edge of the mask
 
-Made by `python -m obic.bench.edges`: {pictures} pictures of VOC, those that the settings were not chosen
-on (every {tuned}rd was). The network's map, an eighth as large as the picture it sees, is enlarged and refined by colour
+Made by `python -m obic.bench.edges`: {pictures} pictures of VOC, of those that the settings were not chosen on (every
+{tuned}rd). The network's map, an eighth as large as the picture it sees, is enlarged and refined by colour
 (`obic/segment/edges.py`). Foreground IoU is pooled over all pixels, the band's over those within {band} pixels of the
 true edge. Seconds are of one CPU core, a picture, without the network's.
+
+The bytes below each table are what the edge takes in a file, a picture: the pixel mask there is (`--alpha pixel`), and
+a soft alpha, which obic has not: how sure the segmenter is of each pixel, where it is not quite, as WebP without loss.
 
 """
 
@@ -106,6 +113,24 @@ def measure(seen: list[Seen], threshold: float, settings: Settings | None) -> tu
     return whole_iou, band_iou, seconds / len(seen)
 
 
+def soft_alpha(seen: Seen, threshold: float, levels: int) -> int:
+    """Bytes of how sure the segmenter is of each pixel, in so many levels, by WebP without loss."""
+    share = (leaning(whole(seen.logits, threshold) - threshold, seen.rgb) + 1) / 2
+    alpha = np.rint(np.rint(share * (levels - 1)) * (255 / (levels - 1))).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(alpha).save(buffer, "WEBP", lossless=True, method=6)
+    return buffer.tell()
+
+
+def alpha_bytes(seen: list[Seen], threshold: float) -> str:
+    """A sentence: means over the pictures with an object."""
+    masks = [refined(whole(each.logits, threshold), each.rgb, threshold) for each in seen]
+    found = [(mask, each) for mask, each in zip(masks, seen, strict=True) if mask.any()]
+    hard = np.mean([obic_bytes(mask) for mask, _ in found])
+    fine, coarse = (np.mean([soft_alpha(each, threshold, levels) for _, each in found]) for levels in (256, 16))
+    return f"Pixel mask: {hard:.0f} bytes; soft alpha of 256 levels: {fine:.0f}, of 16: {coarse:.0f}."
+
+
 def rows(seen: list[Seen], threshold: float) -> Iterator[str]:
     """Of a table, one for each of SETTINGS."""
     for name, settings in SETTINGS.items():
@@ -129,7 +154,7 @@ def main() -> None:
         threshold, seen = look(weights, args.data, args.every, args.long_side)
         pictures = len(seen)
         lines += [f"## {weights}", "", "| mask | foreground IoU | in the band | seconds |", "|---|---|---|---|"]
-        lines += [*rows(seen, threshold), ""]
+        lines += [*rows(seen, threshold), "", alpha_bytes(seen[::SOFT_EVERY], threshold), ""]
     text = "\n".join(lines)
     print(text, end="")
     if path:

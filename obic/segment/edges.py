@@ -44,12 +44,17 @@ def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Se
     objects: float32 [h, w], logits of "an object is here", that are to be above `threshold`. rgb: uint8 [H, W, 3].
     Where no object is seen there is none, and where all is one, all is. Crumbs and holes go (`whole_mask`).
     """
-    height, width = rgb.shape[:2]
     seen = objects > threshold
     if not seen.any() or seen.all():
-        return np.full((height, width), seen.any())
-    ratio, both = _ratio(objects - threshold, rgb, settings)
-    result = np.empty((height, width), bool)
+        return np.full(rgb.shape[:2], seen.any())
+    return whole_mask(leaning(objects - threshold, rgb, settings) > 0)
+
+
+def leaning(logits: np.ndarray, rgb: np.ndarray, settings: Settings = CHOSEN) -> np.ndarray:
+    """How sure it is of what each pixel is, float32 [H, W]: -1 background, 1 object."""
+    height, width = rgb.shape[:2]
+    ratio, both = _ratio(logits, rgb, settings)
+    result = np.empty((height, width), np.float32)
     rows = max(1, PIXELS // width)
     smooth = round(settings.smooth * max(height, width) / 1000)
     for start in range(0, height, rows):
@@ -61,9 +66,9 @@ def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Se
         for plane, term in zip(ratio, _terms(colours), strict=True):
             added += _part(plane, box, shape) * term
         added = np.clip(settings.weight * added, -settings.bound, settings.bound)
-        logit = _part(objects - threshold, box, shape) + added * _part(both, box, shape)
-        result[start : start + rows] = (box_mean(np.tanh(logit / 2), smooth) > 0)[start - first :][:rows]
-    return whole_mask(result)
+        logit = _part(logits, box, shape) + added * _part(both, box, shape)
+        result[start : start + rows] = box_mean(np.tanh(logit / 2), smooth)[start - first :][:rows]
+    return result
 
 
 def _ratio(logits: np.ndarray, rgb: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
