@@ -9,7 +9,7 @@ READY := .venv/ready
 LIGHT := .venv/light
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday train lint clean
+.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday bench-edges train lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-everyday: $(READY) data ## sizes asked for, pixel masks, many pictures; wr
 	$(BIN)/python -m obic.bench.ratecontrol --data $(DATA) $(ARGS)
 	$(BIN)/python -m obic.bench.alpha --data $(DATA) $(ARGS)
 	$(BIN)/python -m obic.bench.throughput --data $(DATA) $(ARGS)
+
+bench-edges: $(READY) data ## how well the masks' edges follow the objects; writes docs/edges.md
+	$(BIN)/python -m obic.bench.edges --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)
