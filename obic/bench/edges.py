@@ -30,6 +30,7 @@ from obic.segment.whole import whole
 BAND = 8  # pixels on either side of the true edge
 VOID_LINE = 3  # pixels of them, about, that are void: VOC draws a line of 5 along edges
 TUNED_ON = 3  # every so many-th picture, on which the settings were chosen: it is left out
+SOFT = 4  # pixels on either side of the edge, where alpha would be soft
 SOFT_EVERY = 4  # of the pictures, for the bytes: WebP takes its time
 SETTINGS = {
     "as the network has it": None,
@@ -50,7 +51,7 @@ Made by `python -m obic.bench.edges`: {pictures} pictures of VOC, of those that 
 true edge. Seconds are of one CPU core, a picture, without the network's.
 
 The bytes below each table are what the edge takes in a file, a picture: the pixel mask there is (`--alpha pixel`), and
-a soft alpha, which obic has not: how sure the segmenter is of each pixel, where it is not quite, as WebP without loss.
+a soft alpha, which obic has not: how sure the segmenter is of each pixel within {soft} of the edge, as WebP without loss.
 
 """
 
@@ -113,9 +114,11 @@ def measure(seen: list[Seen], threshold: float, settings: Settings | None) -> tu
     return whole_iou, band_iou, seconds / len(seen)
 
 
-def soft_alpha(seen: Seen, threshold: float, levels: int) -> int:
-    """Bytes of how sure the segmenter is of each pixel, in so many levels, by WebP without loss."""
+def soft_alpha(seen: Seen, mask: np.ndarray, threshold: float, levels: int) -> int:
+    """Bytes of how sure the segmenter is of each pixel near the edge, in so many levels, by WebP without loss."""
+    near = box_mean(np.float32(mask), SOFT)
     share = (leaning(whole(seen.logits, threshold) - threshold, seen.rgb) + 1) / 2
+    share = np.where((near > 0) & (near < 1), share, mask)
     alpha = np.rint(np.rint(share * (levels - 1)) * (255 / (levels - 1))).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(alpha).save(buffer, "WEBP", lossless=True, method=6)
@@ -127,7 +130,7 @@ def alpha_bytes(seen: list[Seen], threshold: float) -> str:
     masks = [refined(whole(each.logits, threshold), each.rgb, threshold) for each in seen]
     found = [(mask, each) for mask, each in zip(masks, seen, strict=True) if mask.any()]
     hard = np.mean([obic_bytes(mask) for mask, _ in found])
-    fine, coarse = (np.mean([soft_alpha(each, threshold, levels) for _, each in found]) for levels in (256, 16))
+    fine, coarse = (np.mean([soft_alpha(each, mask, threshold, levels) for mask, each in found]) for levels in (256, 16))
     return f"Pixel mask: {hard:.0f} bytes; soft alpha of 256 levels: {fine:.0f}, of 16: {coarse:.0f}."
 
 
@@ -158,7 +161,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text, end="")
     if path:
-        head = HEAD.format(tuned=TUNED_ON, pictures=pictures, band=BAND)
+        head = HEAD.format(tuned=TUNED_ON, pictures=pictures, band=BAND, soft=SOFT)
         path.write_text(head + text, "utf-8")
 
 

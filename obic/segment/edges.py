@@ -42,12 +42,14 @@ def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Se
     """Where an object is, bool [H, W].
 
     objects: float32 [h, w], logits of "an object is here", that are to be above `threshold`. rgb: uint8 [H, W, 3].
-    Where no object is seen there is none, and where all is one, all is. Crumbs and holes go (`whole_mask`).
+    Where no object is seen there is none, and where all is one, all is. Crumbs and holes go, and edges move, but none
+    are made where the network has nothing of the kind (`whole_mask`).
     """
     seen = objects > threshold
     if not seen.any() or seen.all():
         return np.full(rgb.shape[:2], seen.any())
-    return whole_mask(leaning(objects - threshold, rgb, settings) > 0)
+    logits = objects - threshold
+    return whole_mask(leaning(logits, rgb, settings) > 0, logits)
 
 
 def leaning(logits: np.ndarray, rgb: np.ndarray, settings: Settings = CHOSEN) -> np.ndarray:
