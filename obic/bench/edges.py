@@ -50,8 +50,8 @@ Made by `python -m obic.bench.edges`: {pictures} pictures of VOC, of those that 
 (`obic/segment/edges.py`). Foreground IoU is pooled over all pixels, the band's over those within {band} pixels of the
 true edge. Seconds are of one CPU core, a picture, without the network's.
 
-The bytes below each table are what the edge takes in a file, a picture: the pixel mask there is (`--alpha pixel`), and
-a soft alpha, which obic has not: how sure the segmenter is of each pixel within {soft} of the edge, as WebP without loss.
+The bytes below each table are what the edge takes in a file, a picture: the pixel mask (`--alpha pixel`), and a soft
+alpha, which obic has not: how sure the segmenter is of each pixel within {soft} of the edge, as WebP without loss.
 
 """
 
@@ -130,7 +130,9 @@ def alpha_bytes(seen: list[Seen], threshold: float) -> str:
     masks = [refined(whole(each.logits, threshold), each.rgb, threshold) for each in seen]
     found = [(mask, each) for mask, each in zip(masks, seen, strict=True) if mask.any()]
     hard = np.mean([obic_bytes(mask) for mask, _ in found])
-    fine, coarse = (np.mean([soft_alpha(each, mask, threshold, levels) for mask, each in found]) for levels in (256, 16))
+    fine, coarse = (
+        np.mean([soft_alpha(each, mask, threshold, levels) for mask, each in found]) for levels in (256, 16)
+    )
     return f"Pixel mask: {hard:.0f} bytes; soft alpha of 256 levels: {fine:.0f}, of 16: {coarse:.0f}."
 
 

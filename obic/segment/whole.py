@@ -33,10 +33,11 @@ def whole(logits: np.ndarray, threshold: float, least: float = LEAST, crumb: flo
 
 
 def whole_mask(found: np.ndarray, logits: np.ndarray, coarse: int = 192) -> np.ndarray:
-    """A mask of pixels, bool [H, W], without crumbs and holes, and without pieces and holes that logits have nothing of.
+    """A mask of pixels, bool [H, W], without crumbs and holes, nor pieces and holes that logits have nothing of.
 
-    logits: float32 [h, w], above 0 is an object. Pieces are looked for on so many places of the long side at most, and what lies
-    within a place of the edge of what remains is left as it is."""
+    logits: float32 [h, w], above 0 is an object. Pieces are looked for on so many places of the long side at most, and
+    what lies within a place of the edge of what remains is left as it is.
+    """
     step = -(-max(found.shape) // coarse)
     clean = whole(np.where(found[::step, ::step], np.float32(1), np.float32(-1)), 0.0) > 0
     before = resized(logits, *clean.shape) > 0
