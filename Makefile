@@ -12,7 +12,7 @@ WEB := web/build/driver.mjs
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo web wasm test coverage fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday bench-web
-.PHONY: train lint docs dist clean
+.PHONY: bench-edges train lint docs dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench-everyday: $(READY) data ## sizes asked for, pixel masks, many pictures; wr
 
 bench-web: $(READY) $(WEB) data ## the decoder for browsers beside the command, in Chromium; writes docs/web.md
 	$(BIN)/python -m obic.bench.web --data $(DATA) $(ARGS)
+
+bench-edges: $(READY) data ## how well the masks' edges follow the objects; writes docs/edges.md
+	$(BIN)/python -m obic.bench.edges --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)

@@ -95,7 +95,10 @@ def test_a_damaged_picture(tmp_path):
         read_folder(tmp_path)
 
 
-@pytest.mark.parametrize("name", ("looks", "effort", "ratecontrol", "alpha", "throughput", "speed", "ablation"))
+PAGES = ("looks", "effort", "ratecontrol", "alpha", "throughput", "speed", "ablation", "edges")
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_files_that_cannot_be_written(bench, tmp_path, name):
     (tmp_path / "kodak").mkdir()
     Image.new("RGB", (768, 512)).save(tmp_path / "kodak" / "a.png")

@@ -1,12 +1,13 @@
 """Masks without crumbs and holes."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from obic.segment.builtin import foreground
-from obic.segment.whole import whole
+from obic.segment.whole import whole, whole_mask
 
 SIDE = 40  # of a map: 1 cell is 1/1600
 
@@ -57,3 +58,37 @@ def test_enlarged_masks_show_no_trace_of_what_went():
     logits[4:12, 4:12, 0], logits[20, 30, 0] = 3, 3
     mask = foreground(logits, 0.0, 300, 450)
     assert mask[60:140, 60:140].all() and not mask[200:].any()
+
+
+def logits(mask):
+    """What a network has to say of a mask: at a fifth of the size."""
+    return np.where(mask[::5, ::5], np.float32(3), np.float32(-3))
+
+
+@pytest.mark.parametrize("scale", [1, 9])
+def test_a_mask_of_pixels_without_crumbs_and_holes(scale):
+    mask = np.zeros((120, 160), bool)
+    mask[20:80, 30:90] = True
+    expected = mask.repeat(scale, 0).repeat(scale, 1)
+    mask[40:43, 50:53] = False
+    mask[100:104, 130:134] = True
+    mask[5, 5] = True
+    found = mask.repeat(scale, 0).repeat(scale, 1)
+    assert np.array_equal(whole_mask(found, logits(found)), expected)
+
+
+def test_large_pieces_and_holes_stay_only_where_the_network_has_them():
+    mask = np.zeros((120, 160), bool)
+    mask[20:80, 30:90] = True
+    more = mask.copy()
+    more[40:60, 50:70] = False
+    more[90:115, 120:150] = True
+    assert np.array_equal(whole_mask(more, logits(mask)), mask)
+    assert np.array_equal(whole_mask(more, logits(more)), more)
+
+
+def test_the_edge_of_a_mask_stays_as_it_is():
+    y, x = np.mgrid[:700, :900]
+    mask = (y - 350) ** 2 + (x - 450) ** 2 < 200**2
+    mask ^= (np.random.default_rng(0).random(mask.shape) < 0.3) & (abs(np.hypot(y - 350, x - 450) - 200) < 2)
+    assert (whole_mask(mask, logits(mask)) == mask).mean() > 0.9999

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obic.segment.edges import refined
 from obic.segment.labels import label_map, resized
 from obic.segment.whole import whole
 
@@ -25,7 +26,7 @@ class DeepLabSegmenter:
 
     long_side: pixels the picture's long side is scaled to, up or down (sides are rounded to multiples of 16, so the
     proportions change a little). The network sees the picture and its mirror image, and the mean of both counts.
-    threshold: a pixel is an object where the foreground logit is above it, once `whole` has seen to that.
+    threshold: a pixel is an object where the foreground logit is above it, after `whole` and `refined`.
     """
 
     def __init__(self, network: Network, long_side: int, threshold: float = 0.0):
@@ -36,11 +37,12 @@ class DeepLabSegmenter:
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb: uint8 [H, W, 3]. Returns labels, uint8 [H, W]: 0 background, 1..20 VOC classes.
 
-        Where an object is, is decided pixel by pixel; of which class it is, at the size that the network saw.
+        Where an object is, is decided pixel by pixel, by its colours too; of which class it is, at the size that the
+        network saw.
         """
         logits = self.logits(rgb)
         objects = whole(logits[..., 0], self.threshold)
-        return label_map(objects, logits[..., 1:], rgb, self.threshold, STRIDE)
+        return label_map(refined(objects, rgb, self.threshold), logits[..., 1:], STRIDE)
 
     def logits(self, rgb: np.ndarray) -> np.ndarray:
         """rgb: uint8 [H, W, 3] -> the network's logits, float32 [h, w, 21]: the mean of the picture's and its mirror

@@ -8,21 +8,17 @@ from PIL import Image
 from obic.masks import OBJECT
 
 
-def label_map(
-    objects: np.ndarray, classes: np.ndarray | None, rgb: np.ndarray, threshold: float = 0.0, stride: int = 1
-) -> np.ndarray:
+def label_map(is_object: np.ndarray, classes: np.ndarray | None, stride: int = 1) -> np.ndarray:
     """uint8 [H, W]: 0 background, 1..C classes, or 254 (an object of no class) where none are given.
 
-    objects: float32 [h, w], logits of "an object is here"; a pixel is one where it is above `threshold`. classes:
-    float32 [h, w, C], larger where a class is likelier. rgb: uint8 [H, W, 3]. stride: a place of the maps is so many
-    pixels of the picture the network saw: of which class an object is, is decided at that size, or at the picture's if
-    that is smaller; where an object is, pixel by pixel.
+    is_object: bool [H, W]. classes: float32 [h, w, C], larger where a class is likelier. stride: a place of that map
+    is so many pixels of the picture the network saw: of which class an object is, is decided at that size, or at the
+    picture's if that is smaller.
     """
-    height, width = rgb.shape[:2]
-    is_object = resized(objects, height, width) > threshold
     if classes is None:
         return np.where(is_object, np.uint8(OBJECT), np.uint8(0))
-    seen = [min(stride * count, side) for count, side in zip(objects.shape, (height, width), strict=True)]
+    height, width = is_object.shape
+    seen = [min(stride * count, side) for count, side in zip(classes.shape[:2], (height, width), strict=True)]
     labels, best = np.zeros(seen, np.uint8), np.full(seen, -np.inf, np.float32)
     for number, plane in enumerate(np.moveaxis(classes, 2, 0), 1):
         likely = resized(plane, *seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from obic.connected import connected_cells
+from obic.segment.labels import resized
 
 # Shares of the picture.
 LEAST = 0.005  # what is seen of all objects together: less is none
@@ -29,6 +30,40 @@ def whole(logits: np.ndarray, threshold: float, least: float = LEAST, crumb: flo
         sizes[border] = gaps.size
     holes = ~seen & (sizes[gaps] < hole * seen.size)
     return _reflected(logits, crumbs | holes, threshold)
+
+
+def whole_mask(found: np.ndarray, logits: np.ndarray, coarse: int = 192) -> np.ndarray:
+    """A mask of pixels, bool [H, W], without crumbs and holes, nor pieces and holes that logits have nothing of.
+
+    logits: float32 [h, w], above 0 is an object. Pieces are looked for on so many places of the long side at most, and
+    what lies within a place of the edge of what remains is left as it is.
+    """
+    step = -(-max(found.shape) // coarse)
+    clean = whole(np.where(found[::step, ::step], np.float32(1), np.float32(-1)), 0.0) > 0
+    before = resized(logits, *clean.shape) > 0
+    clean = _known(clean, before)
+    clean = ~_known(~clean, ~before)
+    may_be, must_be = (
+        each.repeat(step, 0).repeat(step, 1)[: found.shape[0], : found.shape[1]]
+        for each in (_grown(clean), ~_grown(~clean))
+    )
+    return found & may_be | must_be
+
+
+def _known(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The connected parts of a mask that an earlier one has something of."""
+    parts = connected_cells(mask)
+    known = np.zeros(parts.size + 1, bool)
+    known[parts[mask & before]] = True
+    return mask & known[parts]
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """With all eight neighbours of what is set."""
+    for axis, side in enumerate(mask.shape):
+        padded = np.pad(mask, [(1, 1) if each == axis else (0, 0) for each in (0, 1)])
+        mask = mask | padded.take(range(side), axis) | padded.take(range(2, side + 2), axis)
+    return mask
 
 
 def _reflected(logits: np.ndarray, where: np.ndarray, threshold: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image
 from obic.errors import UsageError
 from obic.masks import OBJECT, VOID
 from obic.segment import CLASS_NAMES, Segmenter
-from obic.segment.labels import label_map
+from obic.segment.labels import label_map, resized
 
 VALUES = ("probability", "logit", "minmax")
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -131,7 +131,7 @@ class OnnxSegmenter:
         logits = self._logits(planes, self._options.values or ("probability" if count == 1 else "logit"))
         objects = logits[..., 0] if count == 1 else logits[..., 1:].max(2) - logits[..., 0]
         classes = logits[..., 1:] if count > 2 or (count == 2 and self._named) else None
-        return label_map(objects, classes, rgb, float(_logit(self._options.threshold)))
+        return label_map(resized(objects, *rgb.shape[:2]) > _logit(self._options.threshold), classes)
 
     def _logits(self, planes: np.ndarray, kind: str) -> np.ndarray:
         """Of one channel the logits; of several what differs from them by the same in each place."""

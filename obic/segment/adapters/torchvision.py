@@ -10,7 +10,7 @@ from PIL import Image
 
 from obic.errors import UsageError
 from obic.segment import Segmenter
-from obic.segment.labels import label_map
+from obic.segment.labels import label_map, resized
 
 LONGEST = 2  # times the short side that a network wants: longer pictures are pressed together
 
@@ -60,4 +60,5 @@ class TorchvisionSegmenter:
         device = next(self._network.parameters()).device
         with torch.inference_mode():
             logits = self._network(torch.from_numpy(values)[None].to(device))["out"][0].float().cpu().numpy()
-        return label_map(logits[1:].max(0) - logits[0], logits[1:].transpose(1, 2, 0), rgb)
+        is_object = resized(logits[1:].max(0) - logits[0], *rgb.shape[:2]) > 0
+        return label_map(is_object, logits[1:].transpose(1, 2, 0))
