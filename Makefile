@@ -7,9 +7,12 @@ ARGS   ?=
 BIN := .venv/bin
 READY := .venv/ready
 LIGHT := .venv/light
+NPM := $(shell command -v npm)
+WEB := web/build/driver.mjs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday bench-edges train lint clean
+.PHONY: help setup demo web wasm test coverage fuzz exactness bench ablations bench-effort bench-looks bench-speed bench-everyday bench-web
+.PHONY: bench-edges train lint docs dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +29,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 # The package as a user installs it, into an environment of its own without PyTorch; made anew when its files change.
-$(LIGHT): $(READY) $(shell find obic weights pyproject.toml -type f -not -path '*/__pycache__/*')
+$(LIGHT): $(READY) $(if $(NPM),$(WEB)) hatch_build.py $(shell find obic weights pyproject.toml -type f -not -path '*/__pycache__/*')
 	@rm -rf $@
 	$(BIN)/python -m venv $@
 	$(LIGHT)/bin/python -m pip install --quiet . hypothesis pytest pytest-xdist
@@ -35,9 +38,29 @@ $(LIGHT): $(READY) $(shell find obic weights pyproject.toml -type f -not -path '
 demo: $(READY) ## code, decode and extract a photograph; writes demo/
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(READY) $(LIGHT) ## run the tests: first those that need no PyTorch, without it (ARGS=... all of some files, with it)
+web: $(WEB) web/site/models ## the decoder for browsers into web/dist, and the viewer as a static site into web/site
+
+$(WEB): web/node_modules/.package-lock.json $(wildcard web/*.json web/src/*.ts web/test/* web/viewer/*)
+	cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@test -n '$(NPM)' || { echo 'npm is not installed: the decoder for browsers needs Node 20 or newer'; exit 1; }
+	cd web && npm ci --silent
+
+web/site/models: $(WEB) weights/manifest.json obic/web.py | $(READY)
+	$(BIN)/python -m obic.web weights --out $@
+	@touch $@
+
+wasm: $(READY) ## compile web/native/*.c anew, into web/src/wasm.ts
+	$(BIN)/python -m pip install --quiet --editable '.[wasm]'
+	$(BIN)/python web/native/build.py
+
+test: $(READY) $(LIGHT) $(if $(NPM),$(WEB)) ## run the tests: first those that need no PyTorch, without it (ARGS=... all of some files, with it; NPM= leaves web/ out)
 	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
+
+coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/test_x.py); writes build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term --cov-report html $(ARGS)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
@@ -48,6 +71,16 @@ exactness: $(READY) ## hashes of what this machine reads out of the golden files
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
+
+docs: $(READY) ## build the site, with every link checked, into build/site
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+dist: $(READY) ## build wheel and sdist, and check what is in them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest tests/dist.py
 
 bench: $(READY) data ## obic and others on Kodak and VOC, into docs/ and the README (--quick: a look)
 	$(BIN)/python -m obic.bench --data $(DATA) --readme README.md $(ARGS)
@@ -68,6 +101,9 @@ bench-everyday: $(READY) data ## sizes asked for, pixel masks, many pictures; wr
 	$(BIN)/python -m obic.bench.ratecontrol --data $(DATA) $(ARGS)
 	$(BIN)/python -m obic.bench.alpha --data $(DATA) $(ARGS)
 	$(BIN)/python -m obic.bench.throughput --data $(DATA) $(ARGS)
+
+bench-web: $(READY) $(WEB) data ## the decoder for browsers beside the command, in Chromium; writes docs/web.md
+	$(BIN)/python -m obic.bench.web --data $(DATA) $(ARGS)
 
 bench-edges: $(READY) data ## how well the masks' edges follow the objects; writes docs/edges.md
 	$(BIN)/python -m obic.bench.edges --data $(DATA) $(ARGS)

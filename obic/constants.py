@@ -2,6 +2,7 @@
 
 # The container (spec 3).
 SIGNATURE = b"\x8fob\r\n\x1a"  # spec 3.1: a high bit, CR LF and ^Z betray a transfer in text mode
+MEDIA_TYPE = "image/vnd.obic"  # spec 15
 VERSION = 1  # spec 3.2
 MAX_SIDE = 2**24 - 1  # spec 3.2: pixels
 MAX_LAYERS = 255  # spec 3.2: a label is one byte, and 255 means void in a mask given by the user

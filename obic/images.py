@@ -162,8 +162,11 @@ def picture_format(name: str) -> str:
 
     Raises UsageError otherwise.
     """
-    Image.init()
-    format = Image.registered_extensions().get("." + name.lower().lstrip("."), name.upper())
+    suffix = "." + name.lower().lstrip(".")
+    Image.preinit()  # PNG, JPEG and a few others; all of them take longer to import than a small picture to decode
+    if suffix not in Image.EXTENSION:
+        Image.init()
+    format = Image.EXTENSION.get(suffix, name.upper())
     if format not in Image.SAVE or format == "OBIC":  # our plugin's: not what a decoded picture is kept in
         raise UsageError(f"unknown picture format {name!r}; choose png, webp, tiff, jpg ...")
     return format

@@ -5,11 +5,12 @@ The networks are loaded when pixels are first asked for. Frame 0 is the whole pi
 
 from __future__ import annotations
 
+import mimetypes
 from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageFile
 
-from obic.constants import SIGNATURE
+from obic.constants import MEDIA_TYPE, SIGNATURE
 from obic.errors import FormatError, LimitError, ObicError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -122,4 +123,5 @@ def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
 Image.register_open(FORMAT, ObicImageFile, _accept)
 Image.register_save(FORMAT, _save)
 Image.register_extension(FORMAT, ".obic")
-Image.register_mime(FORMAT, "image/x-obic")
+Image.register_mime(FORMAT, MEDIA_TYPE)
+mimetypes.add_type(MEDIA_TYPE, ".obic")

@@ -88,5 +88,7 @@ def pass_numbers(channels: int, height: int, width: int) -> np.ndarray:
 
 def noise(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """Planes of noise in -1..1, float32 [height, width, count]: the same on every machine."""
+    if not count:
+        return np.zeros((height, width, 0), np.float32)  # numpy.random takes a while to import
     uniform = np.random.default_rng(seed).random((count, height, width), np.float32)
     return np.moveaxis(2 * uniform - 1, 0, -1)

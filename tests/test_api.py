@@ -22,11 +22,12 @@ def test_other_names_are_not():
         obic.decode_everything  # noqa: B018
 
 
-def test_the_examples_of_the_readme_work(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_the_documents_work(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.open(ROOT / "examples" / "chelsea.png").save("photo.png")
-    section = (ROOT / "README.md").read_text().split("### From Python")[1]
-    plain, of_pillow = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    plain, of_pillow, of_ray = _examples("docs/python.md")
+    compile(of_ray, "docs/python.md", "exec")
+    (of_readme,) = _examples("README.md")
     names = {}
     exec(plain, names)
     assert names["decoded"].size == names["cut_out"].size == (451, 300)
@@ -37,9 +38,9 @@ def test_the_examples_of_the_readme_work(tmp_path, monkeypatch, capsys):
     exec(of_pillow, names)
     assert (names["image"].size, names["image"].mode) == ((451, 300), "RGBA")
     assert capsys.readouterr().out == "object 3\n"
+    exec(of_readme, names)
+    assert names["picture"].size == (451, 300)
 
 
-def test_the_readme_names_files_that_exist():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def _examples(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)

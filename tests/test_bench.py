@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from obic.bench import figures, plan, readme, run, tables
+from obic.bench import commands, figures, plan, readme, run, tables
 from obic.bench.coders import RIVALS, RivalCoder
 from obic.bench.curves import at_rate, bd_rate, curves
 from obic.bench.haarpsi import haarpsi
@@ -197,7 +197,7 @@ def test_the_report_says_it_all(measured, tmp_path):
     report = tables.report(result)
     for heading in ("## Targets", "## Kodak, 2 pictures", "### Object", "## The cost of the split", "## Object boost"):
         assert heading in report
-    assert tables.ONE_QUALITY_NOTE in report
+    assert commands.prose(tables.ONE_QUALITY_NOTE) in report and "0.20 s to encode" in report
     assert "| 20 bpp" not in report, "a quality is no rate"
     kodak = {target["what"]: target for target in result["targets"]}["Kodak, MS-SSIM at 0.1 bpp, two layers"]
     assert not kodak["met"] and kodak["value"] < 0.955
@@ -212,7 +212,9 @@ def test_the_report_says_it_all(measured, tmp_path):
     readme.write(page, result | {"example_bytes": 1970})
     text = page.read_text()
     assert text.startswith("before <!--") and text.endswith("--> after") and " old " not in text
-    assert "one quality for all pictures" in text and "1,970 bytes" in text and "0.20 s to encode" in text
+    assert "1,970 bytes" in text and f"Of {len(result['targets'])} [targets]" in text.replace("\n", " ")
+    rows = [line.split(" | ")[0].strip("| *") for line in text.splitlines() if line.startswith("| ")][2:]
+    assert rows == [*readme.MEASURED[:2], *(f"{name} (published)" for name in readme.OTHERS)], "WebP was not measured"
     page.write_text("no markers")
     with pytest.raises(ValueError, match="lacks"):
         readme.write(page, result | {"example_bytes": 1970})

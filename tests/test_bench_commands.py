@@ -6,6 +6,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from obic import codec
@@ -13,7 +15,9 @@ from obic.bench import commands, run
 from obic.bench.pictures import VOID, PictureError, read_folder, read_labelled
 from obic.bench.segmentation import score
 
-BENCH = ("__main__", "ablation", "alpha", "effort", "looks", "ratecontrol", "segmentation", "speed", "throughput")
+BENCH = (
+    "__main__", "ablation", "alpha", "effort", "looks", "ratecontrol", "segmentation", "speed", "throughput", "web"
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -156,3 +160,19 @@ def test_objects_of_no_class_are_foreground_alone():
     result = score(lambda rgb: guess, [(np.zeros((1, 7, 3), np.uint8), truth)])
     assert result["fg_iou"] == result["fg_iou_picture"] == pytest.approx(3 / 5)
     assert result["miou"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3), "as without the last two"
+
+
+WORDS = st.lists(st.sampled_from(["bits", "a", "`--bpp 0.1`", "per-pixel", "Kodak's", "0.0648", "x" * 60]), min_size=1)
+
+
+@given(paragraph=WORDS, items=st.lists(WORDS, min_size=1))
+def test_prose_is_wrapped_and_nothing_else(paragraph, items):
+    table = "| " + "cell " * 40 + "|\n| --- |"
+    listed = "\n".join("- " + " ".join(item) for item in items)
+    text = f"# {'title ' * 30}\n\n{' '.join(paragraph)}\n\n{listed}\n\n{table}\n"
+    wrapped = commands.prose(text)
+    assert wrapped.split() == text.split()
+    assert wrapped.endswith(f"\n\n{table}\n")
+    _, plain, points, _ = wrapped.split("\n\n")
+    assert max(map(len, f"{plain}\n{points}".splitlines())) <= 100
+    assert sum(line.startswith("- ") for line in points.splitlines()) == len(items)

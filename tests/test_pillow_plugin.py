@@ -92,7 +92,7 @@ def test_saving(photo):
     again.seek(2)
     assert (again.info["layer"], again.mode) == ("object", "RGBA")
     assert Image.registered_extensions()[".obic"] == "OBIC"
-    assert Image.MIME["OBIC"] == "image/x-obic"
+    assert Image.MIME["OBIC"] == "image/vnd.obic"
 
 
 def test_metadata_given_to_save_are_kept(photo):

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from obic.bench.browser import CHROMIUM, browser
 from obic.cli.report import page
+from test_web import WEB
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_site = pytest.mark.skipif(not (WEB / "site").exists(), reason="web/ is not built: make web")
 
 
 @pytest.fixture
@@ -43,11 +44,11 @@ def test_a_page_shows_what_decode_and_extract_give(obic, file):
     assert facts["name"] == "x.obic"
     assert facts["bytes"] == file.stat().st_size
     obic("decode", file, "-o", "whole.png")
-    assert np.array_equal(picture(facts["images"]["decoded"]).convert("RGB"), Image.open("whole.png"))
-    for index, address in enumerate(facts["images"]["layers"]):
+    assert np.array_equal(picture(facts["image"]).convert("RGB"), Image.open("whole.png"))
+    for index, address in enumerate(facts["layer_images"]):
         obic("extract", file, "--layer", index, "-o", "layer.png")
         assert np.array_equal(picture(address).convert("RGBA"), Image.open("layer.png"))
-    assert "original" not in facts["images"]
+    assert "original" not in facts
 
 
 def test_the_label_map(obic, file):
@@ -65,7 +66,7 @@ def test_with_the_original(obic, file):
     obic("decode", file, "-o", "original.png")
     assert obic("report", file, "--original", "original.png", "-o", "y.html").code == 0
     facts = facts_of(Path("y.html").read_text("utf-8"))
-    assert facts["images"]["original"] == facts["images"]["decoded"]
+    assert facts["original"] == facts["image"]
     Image.new("RGB", (9, 9)).save("small.png")
     done = obic("report", file, "--original", "small.png", "-o", "z.html")
     assert (done.code, done.err.count("\n")) == (2, 1)
@@ -75,28 +76,93 @@ def test_with_the_original(obic, file):
 def test_layers_that_are_absent(obic, file):
     obic("extract", file, "--layer", "object", "-o", "part.obic")
     assert obic("report", "part.obic").code == 0
-    images = facts_of(Path("part.html").read_text("utf-8"))["images"]
-    assert images["layers"][0] is None
-    assert picture(images["decoded"]).mode == "RGBA"
+    facts = facts_of(Path("part.html").read_text("utf-8"))
+    assert facts["layer_images"][0] is None
+    assert picture(facts["image"]).mode == "RGBA"
 
 
 def test_a_page_needs_nothing_from_elsewhere_and_no_name_breaks_out(obic, file):
     obic("report", file)
     facts = facts_of(Path("x.html").read_text("utf-8"))
     facts["name"] = facts["layers"][1]["name"] = "</script><script>alert(1)</script>"
-    html = page(facts)
+    html = page("report.html", facts)
     assert facts_of(html) == facts
     assert html.count("<script") == 2
     assert not re.search(r"https?:|url\(|@import|<link", html)
     assert "default-src 'none'" in html
 
 
+def test_a_gallery(obic, file):
+    """Of files and folders; what fails is told and left out, and the page is there all the same."""
+    Path("more").mkdir()
+    Path("more/y.obic").write_bytes((GOLDEN / "object-alone.obic").read_bytes())
+    assert obic("report", file, "more", "-o", "photos.html") == (0, b"", "")
+    facts = facts_of(Path("photos.html").read_text("utf-8"))
+    assert (facts["title"], [each["name"] for each in facts["files"]]) == ("photos", ["x.obic", "y.obic"])
+    assert [picture(each["image"]).mode for each in facts["files"]] == ["RGB", "RGBA"]
+    Path("more/z.obic").write_bytes(file.read_bytes()[:-3])
+    done = obic("report", file, "more", "-o", "photos.html")
+    assert done.code == 1 and "more/z.obic" in done.err
+    assert facts_of(Path("photos.html").read_text("utf-8")) == facts
+
+
+@pytest.mark.parametrize(
+    "line", ["x.obic more", "more", "x.obic more -o x.obic", "x.obic more -o a.html --original a.png"]
+)
+def test_what_a_gallery_needs(obic, file, line):
+    Path("more").mkdir()
+    Path("more/y.obic").write_bytes(file.read_bytes())
+    done = obic("report", *line.split())
+    assert (done.code, done.err.count("\n")) == (2, 1) and not list(Path().glob("*.html"))
+
+
+@needs_site
+def test_a_live_page_holds_the_file_and_the_model(obic, file):
+    assert obic("report", file, "--live") == (0, b"", "")
+    html = Path("x.html").read_text("utf-8")
+    facts = facts_of(html)
+    assert base64.b64decode(facts["src"].removeprefix("data:image/vnd.obic;base64,")) == file.read_bytes()
+    assert "image" not in facts and "layer_images" not in facts
+    assert html.count("</script") == html.count("<script") == 5
+    assert base64.b64decode(re.search(r'class="obic-model">(.*?)<', html)[1])[:9] == b"OBICMODEL"
+
+
+@needs_site
+def test_a_live_page_is_not_made_of_what_it_could_not_show(obic, file, monkeypatch):
+    Path("cut.obic").write_bytes(file.read_bytes()[:-3])
+    assert (obic("report", "cut.obic", "--live").code, Path("cut.html").exists()) == (3, False)
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN.parent / "v2"))
+    done = obic("report", file, "--live")
+    assert (done.code, done.err.count("\n"), Path("x.html").exists()) == (4, 1, False)
+
+
+@needs_site
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+def test_live_pages_in_a_browser(obic, file, tmp_path):
+    """From a file, without a server: every picture is decoded by the page."""
+    Path("y.obic").write_bytes((GOLDEN / "object-alone.obic").read_bytes())
+    obic("report", file, "--live")
+    obic("report", file, "y.obic", "-o", "gallery.html", "--live")
+    size = "(() => { const c = %s; return c.getContext('2d').getImageData(0, 0, c.width, c.height).data })()"
+    with browser(tmp_path / "profile") as window:
+        for name, count in [("x.html", 3), ("gallery.html", 2)]:
+            window.open((tmp_path / name).as_uri())
+            pictures = "[...document.querySelectorAll('obic-img')]"
+            window.wait(f"{pictures}.length === {count} && {pictures}.every((image) => image.pixels?.width === 128)")
+            data = window.run(f"[...{size % (pictures + '[0].pixels')}]")
+            obic("decode", file, "-o", "whole.png", "--backend", "numpy")
+            shown = np.array(data, np.uint8).reshape(128, 128, 4)[..., :3]
+            assert np.abs(shown.astype(int) - np.asarray(Image.open("whole.png"))).max() <= 1
+            assert window.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
 def test_in_a_browser(obic, file, tmp_path):
     obic("decode", file, "-o", "original.png")
     obic("report", file, "--original", "original.png")
-    shared = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    shared = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
     address = (tmp_path / "x.html").as_uri()
 
     def browse(*options: str) -> str:

@@ -84,10 +84,11 @@ def test_context_table():
 def test_constants():
     stated = {name: float(value) for name, value, _ in table("Appendix C")}
     public = {name: value for name, value in vars(constants).items() if name.isupper()}
-    for name in ("SIGNATURE", "HYPER_ORDER", "MIN_SCALE", "MAX_SCALE"):  # in 3.1, in 5.4; no concern of a reader
+    for name in ("SIGNATURE", "MEDIA_TYPE", "HYPER_ORDER", "MIN_SCALE", "MAX_SCALE"):  # in 3.1, 15, 5.4; no concern
         del public[name]
     assert stated == public
     assert constants.SIGNATURE.hex(" ").upper() in section("3.1 Signature")
+    assert f"media type `{constants.MEDIA_TYPE}`" in section("15 Names")
 
 
 def test_limits():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import GOLDEN
-from obic.bench.stages import STAGES, code_once, run_obic
+from obic.bench.stages import STAGES, Process, code_once, run_obic
 from test_codec import disc, picture
 
 
@@ -22,7 +22,7 @@ def test_stages_add_up(tiny_encoder):
 def test_a_process_tells_its_own_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
     held = np.ones(1 << 27)  # 1 GB here is not 1 GB there
-    done = run_obic("decode", GOLDEN / "two-layers.obic", "-o", tmp_path / "a.png", threads=1, device="cpu")
+    done = run_obic("decode", GOLDEN / "two-layers.obic", "-o", tmp_path / "a.png", threads=1, backend="numpy")
     assert held.all() and (tmp_path / "a.png").exists()
     assert 0 < done.cpu_seconds < 60 and done.seconds > 0 and 1e7 < done.peak_bytes < 1e9
 
@@ -31,7 +31,7 @@ def test_the_tables(tmp_path):
     pytest.importorskip("pillow_heif")
     from PIL import Image
 
-    from obic.bench.speed import KODAK, Target, mosaic, stage_table, target_table
+    from obic.bench.speed import KODAK, Target, mosaic, process_table, stage_table, target_table
 
     for number, size in ((1, (768, 512)), (23, (512, 768))):
         Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"kodim{number:02}.png")
@@ -39,6 +39,8 @@ def test_the_tables(tmp_path):
     assert rgb.shape == (700, 1000, 3) and rgb[0, [0, 999], 0].tolist() == [23, 1]
     seconds = dict.fromkeys(STAGES, 0.0) | {"entropy": 0.1, "total": 0.1}
     assert stage_table({KODAK: (seconds, seconds, b"")}).endswith("|  |  |  |  |  | 0.100 |  |  |  | 0.100 | 0.25 |")
+    processes = {(name, KODAK, "decode"): Process(took, 2 * took, 10**8) for name, took in (("numpy", 1), ("torch", 4))}
+    assert "| 1.00 (2.00), 0.10 GB | 4.00 (8.00), 0.10 GB | 0.25 |" in process_table(processes)
     assert "| decode | 0.2 s | 0.4 s (0.1) | 0.50 |" in target_table([Target("decode", "s", 0.2, 0.4, 0.1)])
 
 

@@ -77,7 +77,7 @@ def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]],
     result["example_bytes"] = figures.example(EXAMPLES / "chelsea.png", folder / "example.webp")
     figures.cutouts(EXAMPLES / "astronaut.png", folder / "cutouts.webp")
     (folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (folder / "results.md").write_text(tables.report(result))
+    (folder / "results.md").write_text(tables.report(result), "utf-8")
 
 
 def arguments() -> argparse.Namespace:

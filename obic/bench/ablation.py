@@ -1,4 +1,4 @@
-"""What the decisions of LearntOBIC are worth, each against its alternative: `python -m obic.bench.ablation --help`.
+"""The worth of the decisions of LearntOBIC, each against its alternative: `python -m obic.bench.ablation --help`.
 
 masking: in the feature domain (eq. 1) against the pixel domain (fig. 3). hyperprior: one for each layer (eq. 2, 3)
 against one for the picture. backbone: ResNet-34 against ResNet-101 in DeepLab (table 1). The networks are the shipped
@@ -216,7 +216,7 @@ def replace_section(path: Path, name: str, text: str) -> None:
 
 
 def around_section(path: Path, name: str) -> tuple[str, str]:
-    """What stands before and after a section, with its markers. Raises SystemExit if one of them is not there."""
+    """The text before and after a section, with its markers. Raises SystemExit if one of them is not there."""
     start, end = (marker.format(name) for marker in (START, END))
     before, _, rest = path.read_text().partition(start)
     _, found, after = rest.partition(end)

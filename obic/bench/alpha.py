@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 
 from obic import codec
-from obic.bench.commands import command, number, page
+from obic.bench.commands import command, number, page, prose
 from obic.bench.pictures import PictureError, read_folder, read_voc
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
 
 HEAD = """# The pixel mask
 
 Made by `python -m obic.bench.alpha`: bytes of a mask with one object, mean over the pictures, and their number. "obic"
-is the optional part, and what the label map takes more than with the default alpha. JBIG2 is the ideal length of its
+is the optional part, plus what the label map takes beyond that of the default alpha. JBIG2 is the ideal length of its
 generic region (template 0 of 16 pixels, an adaptive probability for each context), G4 the strips of a TIFF; PNG and
 WebP are whole files.
 
@@ -32,7 +32,7 @@ TEMPLATE += [(-1, 3), (-1, -3), (-2, 2), (-2, -2)]  # the four adaptive pixels, 
 
 
 def obic_bytes(mask: np.ndarray) -> int:
-    """What `--alpha pixel` adds to a file for a mask, bool [H, W]."""
+    """The bytes that `--alpha pixel` adds to a file for a mask, bool [H, W]."""
     labels = mask.astype(np.uint8)
     fine, coarse = grid_labels(labels, 2, coverage=0), grid_labels(labels, 2)
     part = encode_pixel_mask(labels, fine)
@@ -103,7 +103,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if path:
-        path.write_text(HEAD + text, "utf-8")
+        path.write_text(prose(HEAD + text), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One picture in one codec: files at any quality, and back. obic in its variants, and what others use today."""
+"""Coders for one picture: files at any quality, and back. obic in its variants, and other codecs in use today."""
 
 from __future__ import annotations
 

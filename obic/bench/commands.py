@@ -1,4 +1,4 @@
-"""What the commands of the benchmark share: options, errors in one line, and files that can be written in the end."""
+"""What the benchmark commands share: options, errors of one line, checks that results can be written, and prose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -16,9 +17,11 @@ from types import ModuleType
 from obic.bench.pictures import PictureError
 from obic.errors import ObicError
 
+WIDTH = 100  # characters of a line of prose
+
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """A decorator: what is wrong with files or options is one line on stderr and exit code 1, no traceback."""
+    """A decorator: a fault of files or options becomes one line on stderr and exit code 1, without a traceback."""
 
     @wraps(main)
     def run() -> None:
@@ -66,6 +69,24 @@ def page(out: Path | None, name: str, whole: bool) -> Path | None:
     """The file `name` in the folder given by --out; else in docs if all is measured, or none. Raises as `writable`."""
     folder = out or (Path("docs") if whole else None)
     return folder and writable(folder / name)
+
+
+def prose(text: str) -> str:
+    """Markdown with its paragraphs and lists wrapped, and tables, headings, pictures and comments as they are."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(block if block[:1] in "|#!<" else _wrapped(block) for block in blocks)
+
+
+def _wrapped(block: str) -> str:
+    if not block.startswith("- "):
+        return _filled(block)
+    return "\n".join(_filled(item, "- ", "  ") for item in block.removeprefix("- ").split("\n- "))
+
+
+def _filled(text: str, first: str = "", rest: str = "") -> str:
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def extra(name: str) -> ModuleType:

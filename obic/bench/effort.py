@@ -1,4 +1,4 @@
-"""What `--effort` gives and costs: `python -m obic.bench.effort --data data`. Writes docs/effort.md.
+"""Gain and cost of `--effort`: `python -m obic.bench.effort --data data`. Writes docs/effort.md.
 
 Centre crops of Kodak pictures in one layer. The saving is the share of bytes by which a file is smaller than one of
 effort 0 with the same MS-SSIM, interpolated in the means between its qualities (log rate over dB).
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from obic import codec
-from obic.bench.commands import command, number, writable
+from obic.bench.commands import command, number, prose, writable
 from obic.bench.measure import compare
 from obic.bench.pictures import SMALLEST_SIDE, TestPicture, centre_crop, read_folder
 from obic.bench.tables import table
@@ -87,8 +87,8 @@ def main() -> None:
                          f"{psnr:.2f}", f"{saving(point, plain):.1%}" if effort else "", f"{seconds:.1f}"])
     headings = ["quality", "effort", "steps", "bpp", "MS-SSIM", "PSNR", "saving", "seconds"]
     threads = torch.get_num_threads()
-    args.out.write_text(
-        PAGE.format(side=args.side, count=len(pictures), threads=threads, table=table(headings, rows)))
+    text = PAGE.format(side=args.side, count=len(pictures), threads=threads, table=table(headings, rows))
+    args.out.write_text(prose(text))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def symbols_hash(container: Container, model: CodecModel) -> str:
 
 
 def platform_line(backend: str) -> str:
-    """What can differ between two machines, in one line."""
+    """All that can differ between two machines, in one line."""
     names = ("numpy", "constriction") if backend == "numpy" else ("torch", "numpy", "constriction")
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
     processor = f"{platform.machine()} ({sys.byteorder}-endian)"

@@ -1,4 +1,4 @@
-"""What the vivid look gives and costs: `python -m obic.bench.looks --data data`. Writes docs/looks.md and looks.webp.
+"""Gain and cost of the vivid look: `python -m obic.bench.looks --data data`. Writes docs/looks.md and looks.webp.
 
 Kodak pictures at low rates, one file each, decoded with every look. Detail: the mean difference of neighbouring
 pixels, as a share of the original's. Patches: the Fréchet distance between Gaussians fitted to features of all patches,
@@ -18,7 +18,7 @@ import torch
 
 from obic import codec
 from obic.bench.coders import ObicCoder
-from obic.bench.commands import command, number, writable
+from obic.bench.commands import command, number, prose, writable
 from obic.bench.figures import captioned
 from obic.bench.measure import compare, nearest_file
 from obic.bench.pictures import TestPicture, read_folder
@@ -124,7 +124,8 @@ def main() -> None:
     rows.sort(key=lambda each: each[0])
     captioned(sheet, sheet_file)
     headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "patches"]
-    page.write_text(PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows)))
+    text = PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
+    page.write_text(prose(text))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured: the sets of pictures, and for each the codecs and rates."""
+"""The plan of the benchmark: sets of pictures, and the codecs and rates for each."""
 
 from __future__ import annotations
 

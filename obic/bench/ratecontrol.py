@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from obic import codec
-from obic.bench.commands import command, number, page
+from obic.bench.commands import command, number, page, prose
 from obic.bench.pictures import TestPicture, read_folder
 from obic.constants import MAX_QUALITY
 from obic.rate import Rate
@@ -89,7 +89,7 @@ def _search_one(picture: TestPicture, labels, name: str, rate: Rate, model: Code
 
 
 def _outcome(rate: Rate, chosen: Sequence[int], n_bytes: int, most: int, coder: codec.PictureEncoder) -> str:
-    """What to say of the qualities that a search chose."""
+    """The verdict on the qualities that a search chose."""
     fixed = [rate.background_quality, *[rate.object_quality] * (len(chosen) - 1)] if len(chosen) > 1 else [None]
     if any(given not in (None, have) for given, have in zip(fixed, chosen, strict=True)):
         return "a fixed quality moved"
@@ -141,7 +141,7 @@ def main() -> None:
     wrong = [f"{row.picture}, {row.target}: {row.outcome}" for row in rows if row.outcome not in GOOD]
     if out:
         head = HEAD.format(pictures=len(pictures), model=model.fingerprint)
-        out.write_text(head + text + "\n", "utf-8")
+        out.write_text(prose(head + text) + "\n", "utf-8")
     if wrong:
         sys.exit("\n".join(wrong))
 

@@ -1,4 +1,4 @@
-"""From rows to what is reported: one dictionary, which is `results.json`."""
+"""Measured rows summarised into one dictionary, which is `results.json`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ANCHORS = tuple(series for series in SERIES if series.title in ("HEVC intra, box
 
 
 def summarise(rows: Iterable[Row], fingerprint: str, segmenter: Mapping[str, float] | None, seconds: Mapping) -> dict:
-    """Everything the report says. segmenter: as `segmentation.score` gives it, and
+    """All figures of the report. segmenter: as `segmentation.score` gives it, and
     `presence`; seconds: as `speed.measure_speed`."""
     means = curves(rows)
     result = {
@@ -84,7 +84,7 @@ def bd_rates(of_set: Mapping[str, Curve]) -> dict[str, dict[str, float | None]]:
 
 
 def split(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
-    """What two layers of equal qualities lose against one, at the same bytes, at each rate that both reach."""
+    """The loss of two layers of equal qualities against one layer, at the same bytes, at each rate that both reach."""
     lines = []
     for rate in (point["target"] for point in of_set[ONE_LAYER]):
         two, one = (at_rate(of_set[name], rate, "ms_ssim") for name in (EQUAL, ONE_LAYER))
@@ -94,7 +94,7 @@ def split(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
 
 
 def boosts(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
-    """Every boost at BOOST_RATE, with what object and background gain over equal qualities, in dB."""
+    """Every boost at BOOST_RATE, with the gains of object and background over equal qualities, in dB."""
     found = {boost: _point(of_set.get(boosted(boost), []), BOOST_RATE) for boost in BOOSTS}
     found = {boost: point for boost, point in found.items() if point and "object_psnr" in point}
     lines = []
@@ -119,7 +119,7 @@ def best_boost(lines: list[dict[str, float]]) -> int | None:
 
 
 class Target(NamedTuple):
-    """What is aimed at, what it is, and whether that is met: value >= goal, or <= goal where `at_most`."""
+    """A goal, the value measured, and whether it is met: value >= goal, or <= goal where `at_most`."""
 
     what: str
     goal: float
@@ -129,7 +129,7 @@ class Target(NamedTuple):
 
 
 def targets(result: Mapping) -> list[Target]:
-    """The targets that the measured sets can tell about."""
+    """The targets for the sets that were measured."""
     found = []
 
     def add(what: str, goal: float, value: float | None, at_most: bool = False) -> None:

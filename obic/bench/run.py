@@ -1,4 +1,4 @@
-"""The measurements of a plan, in parallel over pictures, each kept in a file of JSON lines as soon as it is there."""
+"""Carries out a plan, in parallel over pictures; each measurement is appended to a file of JSON lines at once."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Job:
         return self.set, self.picture.name, self.content, name, self.models[name], rate
 
     def without(self, cache: Cache) -> Job:
-        """What of it is not in the cache."""
+        """The part of it that is not in the cache."""
         missing = {
             name: [rate for rate in rates if cache.get(self.identity(name, rate)) is None]
             for name, rates in self.rates.items()
@@ -96,7 +96,7 @@ class Job:
 
 
 def models(names: Sequence[str]) -> dict[str, str]:
-    """What else the figures of each codec depend on: the weights of obic, the settings of others."""
+    """All else that the figures of each codec depend on: the weights of obic, the settings of others."""
     network = f"{codec.load_model('cpu').fingerprint:08x}"
     segmenter = hashlib.sha256(segmenter_bytes()).hexdigest()[:8]
     own = {name: network if name == ONE_LAYER else f"{network} {segmenter}" for name in names}

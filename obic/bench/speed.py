@@ -1,10 +1,11 @@
-"""`python -m obic.bench.speed`: seconds and memory of a picture, small to large, stage by stage, beside targets and
-others. Writes `docs/speed.md`."""
+"""`python -m obic.bench.speed`: time and memory per picture, small to large, stage by stage, with targets and other
+codecs beside. Writes `docs/speed.md`."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import platform
 import tempfile
 import time
@@ -21,7 +22,7 @@ from PIL import Image
 
 from obic import codec
 from obic.bench.coders import RIVALS
-from obic.bench.commands import command, number, page
+from obic.bench.commands import command, number, page, prose
 from obic.bench.measure import nearest
 from obic.bench.pictures import PictureError, TestPicture, pixels_of
 from obic.bench.stages import STAGES, Process, Seconds, code_once, measure_stages, run_obic
@@ -33,6 +34,9 @@ KODAK, LARGE, HUGE = "768x512", "12 MP", "100 MP"
 SIZES = {"320x320": (320, 320), KODAK: (768, 512), LARGE: (4000, 3000), HUGE: (10000, 10000)}
 FIRST = "kodim23"  # has objects
 REPEATS = 5  # of pictures up to 768x512; larger ones are coded once
+# What `obic` takes with numpy beside what it takes with PyTorch, from start to end: at most so much; and at most GB.
+RATIOS = (("320x320", "decode", 0.25), (KODAK, "decode", 0.4), (KODAK, "encode", 0.5), (LARGE, "decode", 1.0))
+PEAKS = ((LARGE, "decode", 0.6), (LARGE, "encode", 1.2))
 WORKERS, BATCH, ROUNDS = 4, 16, 16  # of the throughput: threads, pictures together, and how often
 
 # Stated by others, on other machines; nothing of it was measured here.
@@ -50,8 +54,11 @@ PUBLISHED = (
 )
 
 
+Processes = dict[tuple[str, str, str], Process]  # by backend, size and command
+
+
 class Target(NamedTuple):
-    """What is asked for: at most `goal` (of pictures a second: at least)."""
+    """A goal: at most `goal`, or at least that many pictures per second."""
 
     what: str
     unit: str
@@ -107,7 +114,7 @@ def measure_rivals(rgb: dict[str, np.ndarray], n_bytes: int) -> list[list[str]]:
 
 
 def per_second(data: bytes, model: CodecModel) -> float:
-    """Pictures decoded a second: so many together, while the integers of others are read."""
+    """Pictures decoded per second, BATCH at a time: one thread decodes integers while another synthesises."""
 
     def decode(_: int) -> None:
         codec.decode_pictures([open_container(data) for _ in range(BATCH)], model)
@@ -137,29 +144,46 @@ def target_table(targets: Sequence[Target]) -> str:
     return table(["", "measured", "target (stretch)", "measured / target"], lines)
 
 
-def cpu_targets(measured: dict[str, tuple[Seconds, Seconds, bytes]], processes: dict) -> list[Target]:
+def cpu_targets(measured: dict[str, tuple[Seconds, Seconds, bytes]], processes: Processes) -> list[Target]:
+    """measured: PyTorch's."""
     encoding, decoding, _ = measured[KODAK]
     targets = [
-        Target("decode 768x512, models loaded", "s", decoding["total"], 0.35, 0.25),
-        Target("encode 768x512, segmentation included", "s", encoding["total"], 0.8, 0.6),
-        Target("`obic decode` 768x512, start to end of the process", "s", processes[KODAK, "decode"].seconds, 3),
+        Target("decode 768x512, models loaded, torch", "s", decoding["total"], 0.4, 0.25),
+        Target("encode 768x512, segmentation included, torch", "s", encoding["total"], 0.8, 0.6),
     ]
-    for title, goal in ((LARGE, 2), (HUGE, 4)):
-        for side in ("encode", "decode"):
-            if (title, side) in processes:
-                peak = processes[title, side].peak_bytes / 1e9
-                targets.append(Target(f"most memory of `obic {side}`, {title}", "GB", peak, goal))
+    for title, side, goal in RATIOS:
+        if title in measured:
+            ratio = processes["numpy", title, side].seconds / processes["torch", title, side].seconds
+            targets.append(Target(f"`obic {side}` {title} as a process, numpy / torch", "", ratio, goal))
+    for title, side, goal in PEAKS:
+        if title in measured:
+            peak = processes["numpy", title, side].peak_bytes / 1e9
+            targets.append(Target(f"most memory of `obic {side}`, {title}, numpy", "GB", peak, goal))
     return targets
 
 
-def run_processes(files: dict[str, Path], threads: int) -> dict[tuple[str, str], Process]:
-    """`obic encode` and `obic decode` of every picture on the CPU, by size and command."""
-    processes = {}
+def run_processes(files: dict[str, Path], threads: int) -> Processes:
+    """`obic encode` and `obic decode` of every picture on the CPU, by backend, size and command: the faster of two
+    runs, or of one for large pictures, the backends in turn."""
+    processes: Processes = {}
     for title, path in files.items():
-        for side, source, target in (("encode", ".png", ".obic"), ("decode", ".obic", ".out.png")):
-            arguments = (side, path.with_suffix(source), "-o", path.with_suffix(target))
-            processes[title, side] = run_obic(*arguments, threads=threads, device="cpu")
+        for _ in range(2 if title in ("320x320", KODAK) else 1):
+            for backend in ("numpy", "torch"):
+                for side, source, target in (("encode", ".png", ".obic"), ("decode", ".obic", ".out.png")):
+                    arguments = (side, path.with_suffix(source), "-o", path.with_suffix(target))
+                    took = run_obic(*arguments, threads=threads, backend=backend)
+                    before = processes.get((backend, title, side), took)
+                    processes[backend, title, side] = min(before, took)
     return processes
+
+
+def process_table(processes: Processes) -> str:
+    lines = []
+    for title, side in dict.fromkeys(key[1:] for key in processes):
+        own, other = (processes[backend, title, side] for backend in ("numpy", "torch"))
+        each = [f"{took.seconds:.2f} ({took.cpu_seconds:.2f}), {took.peak_bytes / 1e9:.2f} GB" for took in (own, other)]
+        lines.append([title, f"obic {side}", *each, f"{own.seconds / other.seconds:.2f}"])
+    return table(["", "", "numpy: seconds (of all cores), most memory", "torch", "numpy / torch"], lines)
 
 
 def report(folder: Path, pictures: dict[str, np.ndarray], threads: int) -> str:
@@ -169,34 +193,33 @@ def report(folder: Path, pictures: dict[str, np.ndarray], threads: int) -> str:
     for title, path in files.items():
         Image.fromarray(pictures[title]).save(path, compress_level=1)
     processes = run_processes(files, threads)
-    parts = []
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        model, segmenter = codec.load_model(device, encoder=True), codec.load_segmenter(device)
+    stages, targets, n_bytes = [], "", 0
+    for backend, device in (("numpy", "cpu"), ("torch", "cpu"), ("torch", "cuda")):
+        if device == "cuda" and not torch.cuda.is_available():
+            continue
+        model = codec.load_model(device, encoder=True, backend=backend)
+        segmenter = codec.load_segmenter(device, backend)
         measured = {
             title: measure_stages(path, model, segmenter, device, REPEATS if title in ("320x320", KODAK) else 1)
             for title, path in files.items()
         }
-        if device == "cpu":
-            n_bytes, targets = len(measured[KODAK][2]), cpu_targets(measured, processes)
-            parts += ["## Targets", target_table(targets), f"## Stages, CPU, {threads} threads", stage_table(measured)]
-        else:
+        if device == "cuda":
             rate = Target("768x512 decoded, many at a time", "a second", per_second(measured[KODAK][2], model), 100)
-            parts += [f"## GPU: {torch.cuda.get_device_name()}", target_table([rate]), stage_table(measured)]
-    lines = [
-        [title, f"obic {side}", f"{took.seconds:.2f}", f"{took.cpu_seconds:.2f}", f"{took.peak_bytes / 1e9:.2f}"]
-        for (title, side), took in processes.items()
-    ]
+            stages += [f"## GPU: {torch.cuda.get_device_name()}", target_table([rate]), stage_table(measured)]
+            continue
+        stages += [f"## Stages, {backend}, {threads} threads", stage_table(measured)]
+        if backend == "torch":
+            n_bytes, targets = len(measured[KODAK][2]), target_table(cpu_targets(measured, processes))
     small = {title: rgb for title, rgb in pictures.items() if title != HUGE}
-    others = ["", "picture", "bpp", "encode s", "decode s", "settings"]
-    parts += [
-        "## Whole processes: start, import, weights, picture files",
-        table(["", "", "seconds", "of all cores", "most memory, GB"], lines),
+    return "\n\n".join([
+        "## Targets", targets,
+        "## Whole processes: start, import, weights, picture files", process_table(processes),
+        *stages,
         "## Others on the same pictures, one run each",
-        table(others, measure_rivals(small, n_bytes)),
+        table(["", "picture", "bpp", "encode s", "decode s", "settings"], measure_rivals(small, n_bytes)),
         "## Published speeds of learned codecs, from other machines",
         table(["", "setting", "encode", "decode", "stated by"], PUBLISHED),
-    ]
-    return "\n\n".join(parts)
+    ])
 
 
 @command
@@ -209,6 +232,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for speed.md (default: docs)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # for numpy's strips
     sizes = list(SIZES)[: 2 if args.small else 4 if args.huge else 3]
     pictures = {title: mosaic(args.data / "kodak", *SIZES[title]) for title in sizes}
     path = page(args.out, "speed.md", whole=not args.small)
@@ -223,7 +247,7 @@ def main() -> None:
     )
     print(text, end="")
     if path:
-        path.write_text(text)
+        path.write_text(prose(text))
 
 
 if __name__ == "__main__":

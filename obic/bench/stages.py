@@ -1,4 +1,4 @@
-"""Where the seconds and the memory of one picture go: stage by stage in this process, and in processes of their own."""
+"""Time and memory for one picture: stage by stage in this process, and as whole processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Seconds = dict[str, float]  # by stage; "total" too
 
 
 class Process(NamedTuple):
-    """What a command took: seconds from its start to its end, those of all cores, and the most bytes in memory."""
+    """Cost of a command: seconds from start to end, seconds of all cores, and the most bytes in memory."""
 
     seconds: float
     cpu_seconds: float
@@ -124,11 +124,11 @@ def measure_stages(
     return encoding | {"read": clock.seconds["read"]}, decoding | {"pixels": clock.seconds["pixels"]}, runs[-1][2]
 
 
-def run_obic(*arguments: str | os.PathLike, threads: int, device: str) -> Process:
-    """`obic` with these arguments in a process of its own. Raises CalledProcessError where it fails."""
+def run_obic(*arguments: str | os.PathLike, threads: int, backend: str) -> Process:
+    """`obic` with these arguments in a process of its own, on the CPU. Raises CalledProcessError where it fails."""
     command = [sys.executable, "-c", _LAUNCH, sys.executable, "-m", "obic", *map(os.fspath, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    command += ["--device", device]
+    command += ["--device", "cpu", "--backend", backend]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     seconds, cpu_seconds, peak = done.stdout.split()
     return Process(float(seconds), float(cpu_seconds), int(peak))

@@ -1,14 +1,15 @@
-"""The report as Markdown: all of it, and the part that the README shows."""
+"""The report as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from obic.bench import published
+from obic.bench.commands import prose
 from obic.bench.curves import Curve, at_rate
 from obic.bench.measure import REGIONS
 from obic.bench.plan import BOOST_RATE, CROPS, DEFAULT, KODAK, ONE_QUALITY, RATES, VOC
-from obic.bench.results import ANCHORS, FIELDS, MOST_LOST, RATE, best_boost, present
+from obic.bench.results import ANCHORS, FIELDS, MOST_LOST, RATE, best_boost, over_hevc, present
 from obic.metrics import decibels
 
 Figure = tuple[str, Callable[[float], str]]  # a field, and how it is written
@@ -69,7 +70,9 @@ def report(result: Mapping) -> str:
     parts = [HEAD, f"obic: model {result['model']}, {result['machine']}. Beside it:"]
     parts.append("\n".join(f"- {name}: {settings}" for name, settings in result["settings"].items()))
     parts.append("## Targets\n\n" + targets(result["targets"]))
-    parts.append("What would close the gaps: see the [training log](training-log.md).")
+    parts.append("What would close the gaps: see the [training log](log/training-log.md#what-would-close-the-gaps).")
+    if KODAK in result["curves"] and CROPS in result["boost"]:
+        parts.append("## In short\n\n" + "\n".join(f"- {note}" for note in notes(result)))
     for name, of_set in result["curves"].items():
         parts.append(f"## {name}, {of_set[DEFAULT][0]['pictures']} pictures")
         parts.append(f"![MS-SSIM, PSNR and HaarPSI over the rate](rate-{slug(name)}.svg)")
@@ -78,15 +81,42 @@ def report(result: Mapping) -> str:
             title = region.removesuffix("_").capitalize() or "Whole picture"
             parts.append(f"### {title}: MS-SSIM in dB · PSNR in dB · HaarPSI\n\n" + rates(of_set, triple(region)))
         parts.append("### Bits for the same quality\n\n" + bd_rates(result["bd_rates"][name]))
+    one_quality = result["curves"].get(KODAK, {}).get(ONE_QUALITY)
     parts.append("## Published, Kodak\n\nNot measured here.\n\n" + others(published.KODAK))
-    if one_quality := result["curves"].get(KODAK, {}).get(ONE_QUALITY):
+    parts.append("The same at our rates, MS-SSIM, interpolated between the points:\n\n" + at_our_rates(one_quality))
+    if one_quality:
         parts.append(ONE_QUALITY_NOTE + "\n\n" + one_setting(one_quality))
     parts.append(PAPER_HEAD + others(published.PAPER))
     parts.append("## The cost of the split\n\n" + split(result))
     parts.append("## Object boost\n\n" + boost(result))
     parts.append("## Pictures\n\n![Kodak pictures in obic and other codecs at the same bytes](sheet.webp)")
     parts.append("## Time\n\n" + seconds(result))
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(prose(part.strip()) for part in parts) + "\n"
+
+
+def notes(result: Mapping) -> list[str]:
+    """The few figures that a reader of the tables should know first."""
+    kodak, times, segmenter = result["curves"][KODAK], result["seconds"], result["segmenter"]
+    point = next(each for each in kodak[DEFAULT] if each["target"] == RATE)
+    gains = next(line for line in result["boost"][CROPS] if line["boost"] == result["default_boost"])
+    against = over_hevc(kodak, "psnr")
+    found = [
+        f"At {RATE:g} bpp a Kodak file has {point['bytes']:,.0f} bytes, {point['header_bytes']:.0f} of them header and "
+        f"checksums, {point['mask_bytes']:.0f} mask.",
+        f"The codec is trained for MS-SSIM; its PSNR is {point['psnr']:.1f} dB there"
+        + ("." if against is None else f", HEVC intra's {point['psnr'] - against:.1f} dB."),
+        f"The default object boost, {result['default_boost']}, changes the MS-SSIM of the VOC crops by "
+        f"{gains['object_gain']:+.2f} dB in the object and {gains['background_gain']:+.2f} dB in the background, at "
+        f"the same bytes; the best by measurement would be {best_boost(result['boost'][CROPS])}.",
+        f"A picture of 768x512 takes {times['segment']:.2f} s to segment, {times['encode']:.2f} s to encode and "
+        f"{times['decode']:.2f} s to decode, models loaded ({result['machine']}).",
+    ]
+    if segmenter:
+        found.append(
+            f"The segmenter has a foreground IoU of {segmenter['fg_iou']:.3f} and an mIoU over 21 classes of "
+            f"{segmenter['miou']:.3f} on {segmenter['pictures']} VOC pictures."
+        )
+    return found
 
 
 def slug(name: str) -> str:
@@ -184,6 +214,24 @@ def others(entries: Sequence[published.Published]) -> str:
         )
         rows.append([entry.name, points, entry.source])
     return table(["", "bpp: MS-SSIM (PSNR)", "source"], rows)
+
+
+def curve_of(entry: published.Published) -> Curve:
+    """Published points as a curve that `rate_cell` takes. "psnr" is there where all points have it."""
+    named = [{"bpp": bpp, "ms_ssim": similarity, "target": bpp, "floor": 0} for bpp, similarity, _ in entry.points]
+    if all(psnr is not None for _, _, psnr in entry.points):
+        named = [point | {"psnr": psnr} for point, (_, _, psnr) in zip(named, entry.points, strict=True)]
+    return named
+
+
+def at_our_rates(one_quality: Curve | None) -> str:
+    """Published curves, and obic's with one quality for all pictures, at the rates of the other tables."""
+    figures: list[Figure] = [("ms_ssim", "{:.3f}".format)]
+    curves = {entry.name: curve_of(entry) for entry in published.KODAK}
+    if one_quality:
+        curves = {"obic, one quality for all pictures": one_quality} | curves
+    lines = [[name, *(rate_cell(curve, rate, "bpp", figures) for rate in RATES)] for name, curve in curves.items()]
+    return table(["", *(f"{rate:g} bpp" for rate in RATES)], lines)
 
 
 def split(result: Mapping) -> str:

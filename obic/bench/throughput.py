@@ -1,4 +1,4 @@
-"""`python -m obic.bench.throughput`: pictures a second of many, with workers (`-j`) and in batches (`batch_size`).
+"""`python -m obic.bench.throughput`: pictures per second, with workers (`-j`) and in batches (`batch_size`).
 
 Written to `docs/throughput.md`. Workers are measured with the commands, start included; batches from Python.
 """
@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 
 from obic.api import Codec
-from obic.bench.commands import command, number, page
+from obic.bench.commands import command, number, page, prose
 from obic.bench.pictures import PictureError
 from obic.bench.stages import run_obic
 
 HEAD = """# Many pictures
 
-Made by `python -m obic.bench.throughput`: {pictures} Kodak pictures a second, {device}, {threads} threads. Workers:
+Made by `python -m obic.bench.throughput`: pictures per second over {pictures} Kodak pictures, device {device},
+{threads} threads. Workers:
 `obic encode FOLDER -j N` and `obic decode`, start included, beside `-j 1`. Batches: `Codec.encode_all` and `decode_all`
 with one worker, models loaded.
 
@@ -93,7 +94,7 @@ def main() -> None:
     print(text, end="")
     if out:
         head = HEAD.format(pictures=pictures, device=args.device, threads=args.threads)
-        out.write_text(head + text, "utf-8")
+        out.write_text(prose(head + text), "utf-8")
 
 
 if __name__ == "__main__":

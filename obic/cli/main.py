@@ -15,7 +15,7 @@ import click
 from obic import __version__
 from obic.cli.common import Settings, say, tell_error
 
-COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify", "report")
+COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify", "report", "serve")
 
 RETRY = 0.05  # seconds until a signal during an import is raised again
 

@@ -1,21 +1,23 @@
-"""Room 5. `obic report`: one self-contained HTML page that shows what a file holds."""
+"""Room 5. `obic report`: one self-contained HTML page that shows what a file holds, or a gallery of several."""
+
+from __future__ import annotations
 
 import base64
 import json
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import click
 
+from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.common import (
+    STREAM,
     Output,
     Stages,
     backend_option,
-    derived_name,
     device_option,
-    input_argument,
     local_name,
     obic_command,
-    open_source,
     output_option,
     overwrite_option,
     read_input,
@@ -23,34 +25,40 @@ from obic.cli.common import (
     verbose_option,
 )
 from obic.cli.info import describe
-from obic.constants import CELL, PART_ICC
-from obic.container import Container, open_container
-from obic.errors import UsageError
+from obic.constants import CELL, MEDIA_TYPE, PART_ICC
+from obic.container import Container
+from obic.errors import ObicError, UsageError
 from obic.metadata import metadata_of_file
 from obic.networks import Networks
+
+if TYPE_CHECKING:
+    from obic.weights import CodecModel
 
 WEBP_MAX_SIDE = 16383  # of the format
 
 EXAMPLES = """
 obic report photo.obic                          photo.html
 obic report photo.obic --original photo.png     with a slider between the two
+obic report photos/*.obic -o gallery.html       many files on one page
+obic report photos/ -o gallery.html --live      a page that decodes the files itself
 """
 
 
 @obic_command(
     output_option,
     click.option("--original", metavar="FILE", type=click.Path(), help="The picture that was coded, to compare with."),
+    click.option("--live", is_flag=True, help="Put the files and a decoder (14 MB) into the page instead of pictures."),
     backend_option,
     device_option,
     overwrite_option,
     verbose_option,
-    argument=input_argument,
     epilog=EXAMPLES,
 )
 def command(
-    source: str,
+    sources: tuple[str, ...],
     output: str | None,
     original: str | None,
+    live: bool,
     device: str,
     backend: str,
     overwrite: bool,
@@ -60,44 +68,128 @@ def command(
 
     The whole picture, each layer on a checkerboard, the mask over the picture, and where the bytes are, in one HTML
     file that needs no network. Every layer is decoded alone, as "obic extract" does; pictures are lossless WebP, so a
-    page is about as large as the pictures it shows.
+    page is about as large as the pictures it shows. Of several files, or a folder, it is a gallery.
     """
     stage = Stages(verbose)
-    out = Output(output or derived_name(source, ".html"), source=source, overwrite=overwrite)
+    pictures = LivePictures() if live else StillPictures(device, backend)
+    alone = Batch(sources, OBIC_SUFFIXES).alone
+    if not alone and output is None:
+        raise UsageError("a page of several files needs a name: -o gallery.html")
+    batch = Batch(sources, OBIC_SUFFIXES, output=output if alone else None, overwrite=overwrite)
+    if alone:
+        batch.run(lambda job: _report(job, pictures, original, stage))
+    elif original is not None:
+        raise UsageError("--original belongs to a page of one file")
+    else:
+        _gallery(batch, output, pictures, stage)
+
+
+def page(template: str, facts: dict, decoder: str = "") -> str:
+    """A page of this folder with the facts in it, as JSON that no text can break out of, and with a decoder."""
+    html = resources.files("obic.cli").joinpath(template).read_text("utf-8")
+    data = json.dumps(facts).replace("<", "\\u003c")
+    return html.replace("/*facts*/", data).replace("<!--decoder-->", decoder)
+
+
+def _report(job: Job, pictures: StillPictures | LivePictures, original: str | None, stage: Stages) -> None:
+    """The page of one file."""
+    out = job.output(".html")
     with stage("open"):
-        container = open_container(open_source(source), settings().limits)
-    with stage("load"):
-        networks = Networks(device, backend)
-        networks.settle(container.header.n_pixels)
-        model = networks.codec(container.header.model)
+        container = job.open()
     with stage("decode"):
-        facts = {"name": local_name(source), **describe(container), "grid": _grid(container)}
-        facts["images"] = _images(container, model)
+        facts = {"name": local_name(job.source), **describe(container), "grid": _grid(container)}
+        facts |= pictures.of_report(container)
     if original is not None:
         with stage("read"):
-            facts["images"]["original"] = _original(original, container)
+            facts["original"] = _original(original, container)
     with stage("write"):
-        out.write(page(facts).encode())
+        out.write(page("report.html", facts, pictures.decoder()).encode())
 
 
-def page(facts: dict) -> str:
-    """The HTML of a report: the page of this folder with the facts in it, as JSON that no text can break out of."""
-    template = resources.files("obic.cli").joinpath("report.html").read_text("utf-8")
-    data = json.dumps(facts).replace("<", "\\u003c")
-    return template.replace("/*facts*/", data)
+def _gallery(batch: Batch, output: str, pictures: StillPictures | LivePictures, stage: Stages) -> None:
+    """The page of several files. Those that fail are told, and left out."""
+    if output != STREAM:
+        batch.claim(output, "the page")
+    out = Output(output, source=STREAM, overwrite=batch.overwrite)
+    files: list[dict] = []
+
+    def add(job: Job) -> None:
+        container = job.open()
+        files.append({"name": local_name(job.source), **describe(container), **pictures.of_gallery(container)})
+
+    failure = None
+    with stage("decode"):
+        try:
+            batch.run(add)
+        except ObicError as error:
+            failure = error
+    if files:
+        with stage("write"):
+            facts = {"title": local_name(output).removesuffix(".html"), "files": files}
+            out.write(page("gallery.html", facts, pictures.decoder()).encode())
+    if failure:
+        raise failure
 
 
-def _images(container: Container, model) -> dict:
-    """The pictures of the page as data addresses: the whole, and each layer by index, null where it is absent."""
-    from obic.codec import decode_picture, extract_picture
+class StillPictures:
+    """Decoded pictures, as data addresses."""
 
-    whole = decode_picture(container, model).pixels
-    profile = {kind: data for kind, data in metadata_of_file(container)[0].items() if kind == PART_ICC}
-    layers = [
-        None if entry.length is None else _address(extract_picture(container, entry.index, model), profile)
-        for entry in container.header.layers
-    ]
-    return {"decoded": _address(whole, profile), "layers": layers}
+    def __init__(self, device: str, backend: str):
+        self._networks = Networks(device, backend)
+
+    def of_report(self, container: Container) -> dict:
+        """The whole, and each layer by index, null where it is absent."""
+        from obic.codec import extract_picture
+
+        profile, model = _profile(container), self._model(container)
+        layers = [
+            None if entry.length is None else _address(extract_picture(container, entry.index, model), profile)
+            for entry in container.header.layers
+        ]
+        return {**self.of_gallery(container), "layer_images": layers}
+
+    def of_gallery(self, container: Container) -> dict:
+        from obic.codec import decode_picture
+
+        decoded = decode_picture(container, self._model(container))
+        return {"image": _address(decoded.pixels, _profile(container))}
+
+    def decoder(self) -> str:
+        return ""
+
+    def _model(self, container: Container) -> CodecModel:
+        self._networks.settle(container.header.n_pixels)
+        return self._networks.codec(container.header.model)
+
+
+class LivePictures:
+    """The files themselves, as data addresses, and a decoder for the page, with the models that they need."""
+
+    def __init__(self):
+        self._models: dict[int, bytes] = {}
+
+    def of_report(self, container: Container) -> dict:
+        return self.of_gallery(container)
+
+    def of_gallery(self, container: Container) -> dict:
+        """Raises UnsupportedError if the model is not here, FormatError if a part of the file is damaged."""
+        from obic.web import model_of
+
+        fingerprint = container.header.model
+        if fingerprint not in self._models:
+            self._models[fingerprint] = model_of(fingerprint)
+        present = [entry.index for entry in container.header.layers if entry.length is not None]
+        container.check_end()
+        return {"src": _data_address(MEDIA_TYPE, container.subset(present))}
+
+    def decoder(self) -> str:
+        from obic.web import embedded_decoder
+
+        return embedded_decoder(self._models.values())
+
+
+def _profile(container: Container) -> dict[int, bytes]:
+    return {kind: data for kind, data in metadata_of_file(container)[0].items() if kind == PART_ICC}
 
 
 def _original(path: str, container: Container) -> str:
@@ -116,8 +208,11 @@ def _address(pixels, profile: dict[int, bytes]) -> str:
     from obic.images import write_picture
 
     format = "WEBP" if max(pixels.shape[:2]) <= WEBP_MAX_SIDE else "PNG"
-    data = base64.b64encode(write_picture(pixels, format, profile)).decode()
-    return f"data:image/{format.lower()};base64,{data}"
+    return _data_address(f"image/{format.lower()}", write_picture(pixels, format, profile))
+
+
+def _data_address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _grid(container: Container) -> dict:

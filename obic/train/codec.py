@@ -40,7 +40,7 @@ the course goes on at 0.7 of its rate of learning.
 Folders and zips hold pictures (WebP, PNG, JPEG), alone or with masks: NAME.png or NAME-mask.png of the same size beside
 NAME.jpg, 0 for the background, 255 for what does not count (where it stands alone, as `obic mask` writes it, for the
 object), anything else for an object. Without masks, layers are random shapes. All pictures are held in memory, once for
-all processes. docs/training-log.md has figures. The segmenter: `python -m obic.train.segmenter --help`."""
+all processes. docs/log/training-log.md has figures. The segmenter: `python -m obic.train.segmenter --help`."""
 
 
 def _begin(args: argparse.Namespace, places: Places) -> dict | None:
