@@ -16,7 +16,6 @@ from obic.segment import Segmenter
 HALF = 128  # of its alpha of 0..255: as much or more is the object
 LICENCES = {  # of the weights, as their authors give it, by how a session's name begins; the first that fits
     "u2net_cloth_seg": "MIT",
-    "u2net_custom": "your own",
     "u2net": "Apache-2.0",
     "birefnet": "MIT",
     "isnet": "Apache-2.0",
@@ -52,6 +51,8 @@ def names() -> list[tuple[str, str]]:
 
 
 def _licence(session: str) -> str:
+    if session.endswith("_custom"):
+        return "your own"
     return next((licence for start, licence in LICENCES.items() if session.startswith(start)), "not known here")
 
 
