@@ -18,13 +18,13 @@ from PIL import Image
 
 from obic import codec
 from obic.backends import Array
-from obic.constants import BUILTIN, PART_ICC
+from obic.constants import PART_ICC
 from obic.container import ByteSource, Container, open_container
 from obic.errors import UsageError
 from obic.images import Picture, Source, read_picture
 from obic.metadata import kinds_from_text, metadata_of_file, pillow_info
 from obic.networks import Networks
-from obic.prompts import Numbers, prompts
+from obic.prompts import BUILTIN, Numbers, prompts
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe
 from obic.recipe import encode as encode_by

@@ -39,5 +39,3 @@ MAX_HYPER_SHIFT = 2**16  # spec 5.4: of a mean, from its offset
 HYPER_CLAMP = 127  # spec 6: z is clamped to +-127 at the input of the scale map
 HIDDEN_SHIFT, HIDDEN_BITS = 4, 8  # spec 6: of a hidden unit's sum, and of the fraction that is left in the unit
 MAX_HIDDEN = 2**16 - 1  # spec 6
-
-BUILTIN = "builtin"  # the name of the segmenter that comes along

@@ -6,9 +6,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from obic.backends import check_choice, choose_backend, choose_device, need_torch
-from obic.constants import BUILTIN
 from obic.errors import UsageError
 from obic.looks import FAITHFUL, LOOKS
+from obic.prompts import BUILTIN
 
 if TYPE_CHECKING:
     from obic.segment import Segmenter

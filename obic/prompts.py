@@ -1,4 +1,4 @@
-"""Room 2. Where an object is, as the user says it: a box, or a point on it; in pixels, or in shares of the picture."""
+"""Room 2. What a user says of the objects: which segmenter finds them, and where: in a box, or at a point."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from obic.errors import UsageError
+
+BUILTIN = "builtin"  # the name of the segmenter that comes along
 
 
 class Place(NamedTuple):

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from obic.bench.alpha import obic_bytes
-from obic.bench.commands import command, number, page
+from obic.bench.commands import command, number, page, prose
 from obic.bench.segmentation import labelled_pictures
 from obic.masks import VOID
 from obic.segment.builtin import DeepLabSegmenter, load_segmenter
@@ -164,7 +164,7 @@ def main() -> None:
     print(text, end="")
     if path:
         head = HEAD.format(tuned=TUNED_ON, pictures=pictures, band=BAND, soft=SOFT)
-        path.write_text(head + text, "utf-8")
+        path.write_text(prose(head + text), "utf-8")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ from typing import BinaryIO
 import click
 
 from obic.backends import BACKENDS, DEVICES
-from obic.constants import BUILTIN
 from obic.container import PART_TITLES, ByteSource, Limits, as_source, is_address, read_file
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL, LOOKS
 from obic.metadata import Metadata, describe, kinds_from_text
-from obic.prompts import box, point
+from obic.prompts import BUILTIN, box, point
 
 STREAM = "-"
 

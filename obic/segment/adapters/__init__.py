@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from obic.constants import BUILTIN
 from obic.container.header import can_name_layer
 from obic.errors import ObicError, UsageError
 from obic.masks import OBJECT, VOID
+from obic.prompts import BUILTIN
 from obic.segment import CLASS_NAMES, Segmenter
 
 GROUP = "obic.segmenters"  # of entry points
