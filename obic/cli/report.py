@@ -141,12 +141,13 @@ class StillPictures:
         """The whole, and each layer by index, null where it is absent."""
         from obic.codec import extract_picture
 
+        whole = self.of_gallery(container)  # it reads all in one go
         profile, model = _profile(container), self._model(container)
         layers = [
             None if entry.length is None else _address(extract_picture(container, entry.index, model), profile)
             for entry in container.header.layers
         ]
-        return {**self.of_gallery(container), "layer_images": layers}
+        return {**whole, "layer_images": layers}
 
     def of_gallery(self, container: Container) -> dict:
         from obic.codec import decode_picture
