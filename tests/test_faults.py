@@ -197,7 +197,7 @@ def test_a_signal_while_coding(photo, number, code, err, several):
 def test_a_signal_at_any_time(photo, number):
     """From start to end of the command, in twelve steps: whole or nothing, and no exit code but the two."""
     out, line = photo.with_name("photo.obic"), [*OBIC, "encode", photo.name, "--mask", "none"]
-    options = {"cwd": photo.parent, "env": {**os.environ, "OBIC_WEIGHTS": str(GOLDEN)}, "stderr": subprocess.DEVNULL}
+    options = {"cwd": photo.parent, "env": {**os.environ, "OBIC_WEIGHTS": str(GOLDEN)}, "stderr": subprocess.PIPE}
     start = time.monotonic()
     subprocess.run(line, check=True, **options)
     duration, whole = time.monotonic() - start, out.read_bytes()
@@ -206,9 +206,26 @@ def test_a_signal_at_any_time(photo, number):
         coding = subprocess.Popen(line, **options)
         time.sleep(duration * step / 11)
         coding.send_signal(number)
-        assert coding.wait(300) in (0, 128 + number, -number)  # the last: before Python has begun to listen
+        said = coding.communicate(timeout=300)[1].decode()
+        assert coding.returncode in (0, 128 + number, -number), said  # the last: before Python has begun to listen
         assert not out.exists() or out.read_bytes() == whole
         assert set(os.listdir(photo.parent)) <= {"photo.png", "photo.obic"}
+
+
+def test_a_signal_that_a_library_makes_a_panic_of(obic, monkeypatch):
+    """Compiled libraries raise what is no Exception for whatever goes wrong in them."""
+
+    class PanicException(BaseException):
+        pass
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            raise PanicException("no array API") from None
+
+    monkeypatch.setattr(LazyGroup, "get_command", lambda *_: click.Command("work", callback=work))
+    assert obic("work") == (143, b"", "")
 
 
 def test_a_signal_during_an_import_waits_for_its_end(obic, monkeypatch, tmp_path):

@@ -62,9 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return error.exit_code
-        except Exception as error:
-            if received:  # whatever error a library, or click, has made of the one that the signal raised
+        except BaseException as error:
+            if received:  # whatever a library has made of what the signal raised: a panic in Rust is no Exception
                 return _after(received[0])
+            if not isinstance(error, Exception):
+                raise
             code, _ = tell_error(error, settings.debug)
             if isinstance(error, OSError):
                 _give_up_on_stdout()
