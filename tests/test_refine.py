@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from obic import codec
+from obic.bench.effort import measured
+from obic.bench.pictures import TestPicture
 from obic.container import open_container
 from obic.nn import refine
 from obic.nn.rate_distortion import distortion, distortion_weight
@@ -78,3 +80,10 @@ def test_effort_on_the_command_line(obic, tmp_path, monkeypatch):
     assert max(sizes.values()) <= 48 * 64 / 8
     assert (tmp_path / "0.obic").read_bytes() != (tmp_path / "1.obic").read_bytes()
     assert obic("encode", "x.png", "-o", "2.obic", "--effort", "9").code == 2
+
+
+def test_the_benchmark_of_effort_measures_it(torch_encoder, monkeypatch):
+    monkeypatch.setattr("obic.bench.effort.EFFORT_STEPS", (0, 20))
+    pictures = [TestPicture("x", picture(192, 192), None)]
+    plain, refined = (measured(pictures, 60, effort, torch_encoder) for effort in (0, 1))
+    assert refined[:3] != plain[:3]

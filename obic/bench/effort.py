@@ -45,7 +45,7 @@ def measured(pictures: list[TestPicture], quality: int, effort: int, model: Code
         start = perf_counter()
         encoder = codec.PictureEncoder(picture.rgb, None, 1, model=model)
         if effort:
-            encoder.refine((quality,), EFFORT_STEPS[effort])
+            encoder = encoder.refined((quality,), EFFORT_STEPS[effort])
         data = encoder.encode((quality,))
         seconds = perf_counter() - start
         figures = compare(codec.decode_picture(open_container(data), model).rgb, picture.rgb, None)
@@ -75,7 +75,7 @@ def main() -> None:
     if None in pictures:
         parser.error(f"argument --side: there are pictures smaller than {args.side} pixels")
     writable(args.out)
-    model = codec.load_model(encoder=True)
+    model = codec.load_model(encoder=True, backend="torch")
     rows = []
     for quality in args.qualities:
         around = (quality - AROUND, quality, quality + AROUND)
