@@ -14,7 +14,7 @@ from obic.cli.main import main
 from obic.container import mux
 
 BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
-LIGHT = "exactness|browser"  # of the benchmark
+LIGHT = r"codec\.exactness|common\.chromium"  # of the benchmark
 IMPORTS = re.compile(rf"^ *(from|import) (torch|obic\.(nn|train|bench\.(?!{LIGHT})|metrics|ray))", re.MULTILINE)
 NEEDS = re.compile(r"BACKENDS|has_torch|tiny_encoder|torch_(en|de)coder|importorskip\(\"(torch|onnxruntime|fsspec)")
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from obic.bench import ablation
-from obic.bench.pictures import TestPicture
+from obic.bench.codec import ablation
+from obic.bench.common.pictures import TestPicture
 
 
 @pytest.fixture(scope="module")

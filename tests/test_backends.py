@@ -11,14 +11,14 @@ from conftest import GOLDEN
 from obic import Codec, backends, codec
 from obic.backends import choose_backend, load_backend, strips, torch_backend
 from obic.backends.strips import cores
-from obic.bench.exactness import symbols_hash
+from obic.bench.codec.exactness import symbols_hash
 from obic.container import open_container
 from obic.entropy.tables import gaussian_tables
 from obic.errors import UsageError
 from obic.networks import Networks
 from obic.shape import Shape
-from obic.train.checkpoint import new_network
-from obic.train.pack import codec_arrays
+from obic.train.codec.checkpoint import new_network
+from obic.train.codec.weights_file import codec_arrays
 from obic.weights import ENCODER, NETWORK
 from test_codec import disc, picture
 

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from obic.bench import commands, figures, plan, readme, run, tables
-from obic.bench.coders import RIVALS, RivalCoder
-from obic.bench.curves import at_rate, bd_rate, curves
-from obic.bench.haarpsi import haarpsi
-from obic.bench.measure import compare, nearest
-from obic.bench.pictures import TestPicture, centre_crop
-from obic.bench.results import best_boost, summarise
+from obic.bench.common import captions, markdown
+from obic.bench.common.coders import RIVALS, RivalCoder
+from obic.bench.common.haarpsi import haarpsi
+from obic.bench.common.measure import compare, nearest
+from obic.bench.common.pictures import TestPicture, centre_crop
+from obic.bench.common.rate_curves import at_rate, bd_rate, curves
+from obic.bench.common.sets import CROPS, KODAK
+from obic.bench.rivals import figures, plan, readme, results_page, run
+from obic.bench.rivals.summary import best_boost, summarise
 from obic.container import open_container
 from obic.rate import OBJECT_BOOST
 
@@ -151,7 +153,7 @@ def tiny_networks(tiny_encoder):
 @pytest.fixture(scope="module")
 def measured(tiny_networks):
     """(jobs, rows) of two pictures as Kodak and one as crops."""
-    sets = {plan.KODAK: [picture(0), picture(1)], plan.CROPS: [picture(2)]}
+    sets = {KODAK: [picture(0), picture(1)], CROPS: [picture(2)]}
     work = list(run.jobs(sets, dict.fromkeys(sets, PLAN)))
     return work, [row for job in work for row in run.run_job(job, "cpu")]
 
@@ -194,16 +196,16 @@ def test_the_report_says_it_all(measured, tmp_path):
     seconds = {"segment": 0.1, "encode": 0.2, "decode": 0.3}
     result = summarise(measured[1], "0123abcd", scores, seconds)
     json.dumps(result)
-    report = tables.report(result)
+    report = results_page.report(result)
     for heading in ("## Targets", "## Kodak, 2 pictures", "### Object", "## The cost of the split", "## Object boost"):
         assert heading in report
-    assert commands.prose(tables.ONE_QUALITY_NOTE) in report and "0.20 s to encode" in report
+    assert markdown.prose(results_page.ONE_QUALITY_NOTE) in report and "0.20 s to encode" in report
     assert "| 20 bpp" not in report, "a quality is no rate"
     kodak = {target["what"]: target for target in result["targets"]}["Kodak, MS-SSIM at 0.1 bpp, two layers"]
     assert not kodak["met"] and kodak["value"] < 0.955
-    assert {line["boost"] for line in result["boost"][plan.KODAK]} == {0, OBJECT_BOOST, 24}
+    assert {line["boost"] for line in result["boost"][KODAK]} == {0, OBJECT_BOOST, 24}
     for name, of_set in result["curves"].items():
-        figures.plot_rates(of_set, name, tmp_path / f"{tables.slug(name)}.svg", published=True)
+        figures.plot_rates(of_set, name, tmp_path / f"{results_page.slug(name)}.svg", published=True)
     figures.plot_boost(result["boost"], OBJECT_BOOST, tmp_path / "boost.svg")
     assert len(list(tmp_path.glob("*.svg"))) == 3
 
@@ -225,7 +227,7 @@ def test_a_sheet_of_pictures(tmp_path):
     coders = {name: [RivalCoder(each.rgb, RIVALS[name]) for each in pictures] for name in ("JPEG", "WebP")}
     figures.sheet(pictures, coders, 0.2, 64, tmp_path / "sheet.webp")
     sheet = Image.open(tmp_path / "sheet.webp")
-    assert sheet.size == (3 * 64 + 2 * figures.GAP, 2 * (64 + figures.CAPTION))
+    assert sheet.size == (3 * 64 + 2 * captions.GAP, 2 * (64 + captions.CAPTION))
     corner = np.asarray(sheet.convert("RGB"))[:64, :64].astype(int)
     assert np.abs(corner - pictures[0].rgb[63:127, 63:127]).mean() < 8, "the original, round its object"
 
@@ -242,7 +244,8 @@ def test_means_over_the_pictures_with_a_region():
 
 def test_a_cell_says_what_it_is():
     line = [point | {"floor": 2 * (number == 0)} for number, point in enumerate(curve((0.1, 0.2)))]
-    cells = {rate: tables.rate_cell(line, rate, "bpp", [("psnr", "{:.1f}".format)]) for rate in (0.05, 0.08, 0.1, 0.3)}
+    psnr = [("psnr", "{:.1f}".format)]
+    cells = {rate: results_page.rate_cell(line, rate, "bpp", psnr) for rate in (0.05, 0.08, 0.1, 0.3)}
     assert cells == {0.05: "-", 0.08: "25.0 (at 0.100)", 0.1: "25.0 [2]", 0.3: "-"}
     line[-1]["target"] = 0.3  # asked for, and not reached
-    assert tables.rate_cell(line, 0.3, "bpp", [("psnr", "{:.1f}".format)]) == "28.0 (at 0.200)"
+    assert results_page.rate_cell(line, 0.3, "bpp", psnr) == "28.0 (at 0.200)"

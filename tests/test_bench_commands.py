@@ -11,24 +11,29 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from obic import codec
-from obic.bench import commands, run
-from obic.bench.pictures import VOID, PictureError, read_folder, read_labelled
-from obic.bench.segmentation import score
+from obic.bench.common import script
+from obic.bench.common.markdown import prose
+from obic.bench.common.pictures import VOID, PictureError, read_folder, read_labelled
+from obic.bench.rivals import run
+from obic.bench.segmenter.scores import score
 
 BENCH = (
-    "__main__", "ablation", "alpha", "effort", "looks", "ratecontrol", "segmentation", "speed", "throughput", "web"
-)  # fmt: skip
+    *("codec.ablation", "codec.bilevel", "codec.effort", "codec.ratecontrol", "segmenter"),
+    *("rivals", "speed", "speed.browser", "speed.throughput", "vivid"),
+)
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
-    """Run a command of the benchmark in an empty folder: bench("speed", "--data", ...) -> what it says as it fails."""
+    """Run a command of the benchmark in an empty folder: bench("speed", "--data", ...) -> what it says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(codec, "load_model", lambda *_, **__: None)
     monkeypatch.setattr(codec, "load_segmenter", lambda *_: lambda rgb: np.ones(rgb.shape[:2], np.uint8))
 
     def call(name, *arguments):
         module = importlib.import_module(f"obic.bench.{name}")
+        if hasattr(module, "__path__"):
+            module = importlib.import_module(f"obic.bench.{name}.__main__")
         monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             module.main()
@@ -51,14 +56,14 @@ def write_sections(path):
 
 
 @pytest.mark.parametrize("small", (False, True), ids=("empty", "small"))
-@pytest.mark.parametrize("name", sorted(set(BENCH) - {"segmentation"}))
+@pytest.mark.parametrize("name", sorted(set(BENCH) - {"segmenter"}))
 def test_no_pictures(bench, tmp_path, name, small):
     (tmp_path / "kodak").mkdir()
     write_zip(tmp_path / "voc-eval.zip", "a.jpg", "a.png")
     write_sections(tmp_path / "out.md")
-    if small and name != "throughput":  # which takes pictures of any size
+    if small and name != "speed.throughput":  # which takes pictures of any size
         Image.new("RGB", (100, 300)).save(tmp_path / "kodak" / "a.png")
-    out = ["--out", "out.md"] if name == "ablation" else []
+    out = ["--out", "out.md"] if name == "codec.ablation" else []
     said = bench(name, "--data", tmp_path, *out)
     assert said.count("\n") == 0 and f"{tmp_path}/kodak: no pictures" in said and "--data" in said
     assert not (tmp_path / "docs").exists()
@@ -66,17 +71,17 @@ def test_no_pictures(bench, tmp_path, name, small):
 
 def test_a_missing_set(bench, tmp_path):
     write_sections(tmp_path / "out.md")
-    assert "neither kodak nor voc-eval.zip is there" in bench("__main__", "--data", ".")
+    assert "neither kodak nor voc-eval.zip is there" in bench("rivals", "--data", ".")
     write_zip(tmp_path / "voc-eval.zip", "a.jpg", "a.png")
-    assert bench("ablation", "--data", ".", "--out", "out.md").startswith("kodak is not there")
+    assert bench("codec.ablation", "--data", ".", "--out", "out.md").startswith("kodak is not there")
     (tmp_path / "voc-eval.zip").rename(tmp_path / "other.zip")
     (tmp_path / "kodak").mkdir()
-    assert bench("ablation", "--data", ".", "--out", "out.md").startswith("voc-eval.zip is not there")
+    assert bench("codec.ablation", "--data", ".", "--out", "out.md").startswith("voc-eval.zip is not there")
 
 
 def test_labels_that_are_missing(bench, tmp_path):
     weights = "weights/segmenter.npz"
-    assert bench("segmentation", "--data", "no.zip", "--weights", weights).startswith(weights)
+    assert bench("segmenter", "--data", "no.zip", "--weights", weights).startswith(weights)
     for path, names, lacking in (("a.zip", ("a.jpg", "b.jpg", "a.png"), "b.png"), ("b.zip", (), "NAME.jpg")):
         write_zip(tmp_path / path, *names)
         with pytest.raises(PictureError, match=f"{path}: no {lacking} in it"):
@@ -95,7 +100,7 @@ def test_a_damaged_picture(tmp_path):
         read_folder(tmp_path)
 
 
-PAGES = ("looks", "effort", "ratecontrol", "alpha", "throughput", "speed", "ablation", "edges")
+PAGES = sorted({*BENCH, "segmenter.mask_edges"} - {"rivals", "segmenter", "speed.browser"})
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -107,17 +112,18 @@ def test_files_that_cannot_be_written(bench, tmp_path, name):
             with archive.open(f"a.{suffix}", "w") as file:
                 Image.new("L", (200, 200), 1).save(file, kind)
     (tmp_path / "file").touch()
-    said = bench(name, "--data", ".", "--out", "file/page.md" if name in ("effort", "ablation") else "file/more")
+    out = "file/page.md" if name in ("codec.effort", "codec.ablation") else "file/more"
+    said = bench(name, "--data", ".", "--out", out)
     assert said.count("\n") == 0 and said.startswith("file") and said.endswith(": Not a directory")
 
 
 def test_where_a_page_goes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert commands.page(None, "a.md", whole=False) is None
-    assert commands.page(tmp_path / "x" / "y", "a.md", whole=False) == tmp_path / "x" / "y" / "a.md"
-    assert commands.page(None, "a.md", whole=True).parent.is_dir()
+    assert script.page(None, "a.md", whole=False) is None
+    assert script.page(tmp_path / "x" / "y", "a.md", whole=False) == tmp_path / "x" / "y" / "a.md"
+    assert script.page(None, "a.md", whole=True).parent.is_dir()
     with pytest.raises(IsADirectoryError):
-        commands.writable(tmp_path / "x" / "y")
+        script.writable(tmp_path / "x" / "y")
 
 
 def test_options_of_effort(bench, tmp_path):
@@ -130,12 +136,12 @@ def test_options_of_effort(bench, tmp_path):
         ("--side", 256, "smaller than 256"),
         ("--every", 0, "0 is not 1 or more"),
     ):
-        assert f"argument {option}: " in (text := bench("effort", "--data", ".", option, value)) and said in text
+        assert f"argument {option}: " in (text := bench("codec.effort", "--data", ".", option, value)) and said in text
 
 
 def test_a_missing_package_is_named():
     with pytest.raises(SystemExit, match=r"needs no_such_package: pip install 'obic\[bench\]'"):
-        commands.extra("no_such_package")
+        script.extra("no_such_package")
 
 
 def test_a_cache_that_is_whole_is_not_written(tmp_path, monkeypatch):
@@ -170,7 +176,7 @@ def test_prose_is_wrapped_and_nothing_else(paragraph, items):
     table = "| " + "cell " * 40 + "|\n| --- |"
     listed = "\n".join("- " + " ".join(item) for item in items)
     text = f"# {'title ' * 30}\n\n{' '.join(paragraph)}\n\n{listed}\n\n{table}\n"
-    wrapped = commands.prose(text)
+    wrapped = prose(text)
     assert wrapped.split() == text.split()
     assert wrapped.endswith(f"\n\n{table}\n")
     _, plain, points, _ = wrapped.split("\n\n")

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from obic.bench.edges import BAND, VOID_LINE, Seen, alpha_bytes, band, measure
+from obic.bench.segmenter.mask_edges import BAND, VOID_LINE, Seen, alpha_bytes, band, measure
 from obic.masks import VOID
 from obic.segment.edges import CHOSEN
 from obic.segment.labels import resized

@@ -1,12 +1,18 @@
 """The benchmarks of everyday use: rate control, pixel masks, many pictures. With tiny networks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from obic.bench import alpha, ratecontrol, throughput
-from obic.bench.pictures import TestPicture
+from obic.bench.codec import bilevel, ratecontrol
+from obic.bench.common.pictures import TestPicture
+from obic.bench.speed import throughput
 from obic.codec import PictureEncoder
 from obic.rate import Rate
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @pytest.fixture
@@ -52,13 +58,20 @@ def test_what_is_wrong_is_said(tiny_encoder, picture):
 def test_coders_of_masks():
     random = np.random.default_rng(0)
     noise = random.integers(0, 2, (128, 128)).astype(bool)
-    assert abs(alpha.jbig2_bytes(noise) - noise.size / 8) < 0.2 * noise.size / 8, "nothing to be learnt: a bit a pixel"
-    assert alpha.jbig2_bytes(np.zeros((512, 512), bool)) < 10
+    assert abs(bilevel.jbig2_bytes(noise) - noise.size / 8) < 0.2 * noise.size / 8, "nothing to learn: a bit a pixel"
+    assert bilevel.jbig2_bytes(np.zeros((512, 512), bool)) < 10
     y, x = np.mgrid[:256, :256]
     disc = (y - 120) ** 2 + (x - 100) ** 2 < 80**2
-    sizes = {name: size(disc) for name, size in alpha.CODERS.items()}
+    sizes = {name: size(disc) for name, size in bilevel.CODERS.items()}
     assert 30 < min(sizes["obic"], sizes["JBIG2"])
     assert max(sizes["obic"], sizes["JBIG2"]) < min(sizes["G4"], sizes["WebP"], sizes["PNG"])
+
+
+def test_workers_are_timed_with_the_command_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(WEIGHTS))
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    ((label, encoding, decoding),) = throughput.with_workers(tmp_path, [1], 1, "cpu")
+    assert label == "`-j 1`" and encoding > 0 and decoding > 0
 
 
 def test_many_pictures():

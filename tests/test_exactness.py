@@ -18,7 +18,7 @@ from torch import nn
 
 from conftest import GOLDEN
 from obic import Codec, codec
-from obic.bench.exactness import main, symbols_hash
+from obic.bench.codec.exactness import main, symbols_hash
 from obic.container import open_container
 from obic.entropy import LayerCoder
 from obic.errors import ObicError

@@ -11,7 +11,7 @@ from PIL import Image
 from conftest import BACKENDS
 from golden.decoded import decoded_png
 from obic import codec
-from obic.bench.exactness import symbols_hash
+from obic.bench.codec.exactness import symbols_hash
 from obic.container import open_container
 
 SETS = sorted(path.parent for path in Path(__file__).parent.glob("golden/v*/expected.json"))

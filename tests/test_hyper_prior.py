@@ -10,7 +10,7 @@ from obic.entropy import HyperPrior
 from obic.entropy.hyper_prior import pass_places
 from obic.nn.hyperprior import HyperGaussian, index_to_scale
 from obic.shape import Shape, quality_to_level
-from obic.train.fit_hyper_prior import HyperLatent, _cheapest_rows, _regression
+from obic.train.codec.fit_hyper_prior import HyperLatent, _cheapest_rows, _regression
 
 INDEX, OFFSET = np.full((4, 100, 2), 9), np.tile([3, -1], (100, 1))
 LEFT, RIGHT = 3, 5  # places of the neighbours beside, in raster order over 3x3

@@ -127,4 +127,4 @@ def test_entropy_coding_needs_no_torch():
 def test_training_needs_no_more_than_a_plain_pytorch_has(name):
     missing = ("constriction", "msgpack", "click", "pillow_heif", "pillow_jxl", "bjontegaard", "matplotlib")
     blocked = f"for name in {missing}: sys.modules[name] = None"
-    assert "torch" in modules_after(f"{blocked}\nimport obic.train.{name}")
+    assert "torch" in modules_after(f"{blocked}\nimport obic.train.{name}.__main__")

@@ -10,20 +10,23 @@ from PIL import Image
 
 import obic as package
 from obic import codec
-from obic.bench import looks
-from obic.bench.figures import CAPTION, GAP
-from obic.bench.looks import detail, frechet
+from obic.bench.common.captions import CAPTION, GAP
+from obic.bench.vivid import __main__ as looks
+from obic.bench.vivid.patches import detail, frechet
 from obic.container import open_container
 from obic.errors import ObicError, UnsupportedError, UsageError
 from obic.looks import LOOKS
 from obic.segment.deeplab import DeepLab
 from obic.shape import Shape
-from obic.train import pack, vivid
-from obic.train.checkpoint import load_checkpoint, new_network
-from obic.train.crops import Batches
-from obic.train.curves import Curves
-from obic.train.data import Sample
-from obic.train.manifest import write_look
+from obic.train import pack
+from obic.train.codec.checkpoint import load_checkpoint, new_network
+from obic.train.codec.crops import Batches
+from obic.train.common.curves import Curves
+from obic.train.common.data import Sample
+from obic.train.common.manifest import write_look
+from obic.train.vivid import __main__ as vivid
+from obic.train.vivid.look_file import look_bytes, mixed_with_own, with_grain
+from obic.train.vivid.wasserstein import Views, wasserstein
 from obic.weights import load_codec
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
@@ -39,11 +42,11 @@ def weights(tmp_path, monkeypatch) -> Path:
     for name in ("manifest.json", "codec-99f473ba.npz"):
         shutil.copy(GOLDEN / name, folder)
     network = load_checkpoint(folder)
-    synthesis = vivid.with_grain(network.synthesis, network.shape, 2)
+    synthesis = with_grain(network.synthesis, network.shape, 2)
     with torch.no_grad():
         synthesis.layers[-1].conv.bias -= 0.25
     state = {name: value.half() for name, value in synthesis.state_dict().items()}
-    write_look(folder, "vivid", pack.look_bytes({"synthesis": state}), {"steps": 0, "on": "nothing"})
+    write_look(folder, "vivid", look_bytes({"synthesis": state}), {"steps": 0, "on": "nothing"})
     monkeypatch.setenv("OBIC_WEIGHTS", str(folder))
     return folder
 
@@ -153,7 +156,7 @@ def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path
     rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     saved, curves = [], Curves(tmp_path / "vivid.csv", ("loss", "distortion", "wasserstein"))
     batches = Batches([Sample("a", rgb, None)], 64, 1, "cpu", seed=0)
-    vivid.train(network, vivid.Views(DeepLab()), batches, 0.02, lambda *each: saved.append(each), curves, muon_lr=0.005)
+    vivid.train(network, Views(DeepLab()), batches, 0.02, lambda *each: saved.append(each), curves, muon_lr=0.005)
     state, log = saved[-1]
     assert log["steps"] > 1
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -161,28 +164,28 @@ def test_a_vivid_synthesis_is_trained_alone_and_learns_to_use_its_noise(tmp_path
     assert not torch.equal(state["layers.1.0.gate.weight"], before["synthesis.layers.1.0.gate.weight"])
 
     earlier = {name: value + 0.1 for name, value in state.items() if not name.endswith("damping")}
-    vivid.train(network, vivid.Views(DeepLab()), batches, 0.001, lambda *each: saved.append(each), curves, 0.0, earlier)
+    vivid.train(network, Views(DeepLab()), batches, 0.001, lambda *each: saved.append(each), curves, 0.0, earlier)
     assert all(torch.allclose(saved[-1][0][name], value, atol=0.01) for name, value in earlier.items())
 
 
 def test_a_look_can_be_mixed_with_the_codecs_own_synthesis(weights):
     network = load_checkpoint(weights)
-    own = vivid.with_grain(network.synthesis, network.shape, 2).state_dict()
+    own = with_grain(network.synthesis, network.shape, 2).state_dict()
     made = {"codec": "99f473ba", "synthesis": {name: value + 1 for name, value in own.items()}, "log": {"steps": 0}}
-    mixed = pack.mixed_with_own(weights, made, 0.75)
+    mixed = mixed_with_own(weights, made, 0.75)
     assert mixed["log"] == {"steps": 0, "share": 0.75} and mixed["codec"] == made["codec"]
     assert all(torch.allclose(value.float(), own[name] + 0.75, atol=0.01) for name, value in mixed["synthesis"].items())
-    assert pack.mixed_with_own(weights, made, 1.0) == made
+    assert mixed_with_own(weights, made, 1.0) == made
 
 
 def test_wasserstein_distortion_looks_at_statistics_not_at_places():
     torch.manual_seed(0)
-    views = vivid.Views(DeepLab())
+    views = Views(DeepLab())
     one, other, flat = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128), torch.full((1, 3, 128, 128), 0.5)
     repeated = torch.rand(1, 3, 8, 8).repeat(1, 1, 16, 16)
     with torch.no_grad():
         true = views(one)
-        same, alike, smooth, pattern = (vivid.wasserstein(views(each), true) for each in (one, other, flat, repeated))
+        same, alike, smooth, pattern = (wasserstein(views(each), true) for each in (one, other, flat, repeated))
     assert same < 1e-6 < alike < smooth / 3 and alike < pattern / 3
 
 

@@ -19,16 +19,17 @@ from obic.nn.hyperprior import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
 from obic.shape import Shape
-from obic.train.checkpoint import new_network
-from obic.train.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
-from obic.train.data import Sample, load_samples
-from obic.train.estimate import estimate
-from obic.train.fit import fitted_tables
-from obic.train.fit_hyper_prior import fitted_hyper_prior
-from obic.train.loss import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
-from obic.train.optim import Clipping, Optimisers, orthogonalise
-from obic.train.pack import codec_arrays, file_bytes
-from obic.train.vivid import mostly_low_quality
+from obic.train.codec.checkpoint import new_network
+from obic.train.codec.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
+from obic.train.codec.estimate import estimate
+from obic.train.codec.fit_hyper_prior import fitted_hyper_prior
+from obic.train.codec.fit_tables import fitted_tables
+from obic.train.codec.loss import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
+from obic.train.codec.weights_file import codec_arrays
+from obic.train.common.data import Sample, load_samples
+from obic.train.common.manifest import file_bytes
+from obic.train.common.optim import Clipping, Optimisers, orthogonalise
+from obic.train.vivid.__main__ import mostly_low_quality
 from obic.weights import codec_from_bytes, fingerprint_of, scale_map_of
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from obic import codec
-from obic.bench.effort import measured
-from obic.bench.pictures import TestPicture
+from obic.bench.codec.effort import measured
+from obic.bench.common.pictures import TestPicture
 from obic.container import open_container
 from obic.nn import refine
 from obic.nn.rate_distortion import distortion, distortion_weight
@@ -83,7 +83,7 @@ def test_effort_on_the_command_line(obic, tmp_path, monkeypatch):
 
 
 def test_the_benchmark_of_effort_measures_it(torch_encoder, monkeypatch):
-    monkeypatch.setattr("obic.bench.effort.EFFORT_STEPS", (0, 20))
+    monkeypatch.setattr("obic.bench.codec.effort.EFFORT_STEPS", (0, 20))
     pictures = [TestPicture("x", picture(192, 192), None)]
     plain, refined = (measured(pictures, 60, effort, torch_encoder) for effort in (0, 1))
     assert refined[:3] != plain[:3]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from obic.bench.browser import CHROMIUM, browser
+from obic.bench.common.chromium import CHROMIUM, browser
 from obic.cli.report import page
 from test_web import WEB
 

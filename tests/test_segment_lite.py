@@ -10,8 +10,8 @@ from torch import nn
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.efficientnet import Conv2d, channels
 from obic.segment.segmenter import fold_norms, pack, unpack
-from obic.train.fine_tune import FineTuning, backbone, dilate_by_phases, from_phases, hold, phases
-from obic.train.imagenet import imagenet_state, pretrained
+from obic.train.segmenter.fine_tune import FineTuning, backbone, dilate_by_phases, from_phases, hold, phases
+from obic.train.segmenter.imagenet import imagenet_state, pretrained
 
 
 @pytest.fixture(scope="module")

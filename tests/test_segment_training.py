@@ -14,16 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from obic.bench.pictures import PictureError
-from obic.bench.segmentation import empty_pictures, presence, score
+from obic.bench.common.pictures import PictureError
+from obic.bench.segmenter.scores import empty_pictures, presence, score
 from obic.segment import load_segmenter
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.segmenter import fold_norms, norms
-from obic.train import no_object, segment_crops, segmenter
-from obic.train.data import UNKNOWN, VOID, Sample
-from obic.train.segment_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
-from obic.train.segmenter import Point, loss_terms, mixture, split
-from obic.train.unfold import USUAL_WEIGHT, unfold_norms
+from obic.train.common.data import UNKNOWN, VOID, Sample
+from obic.train.segmenter import __main__ as segmenter
+from obic.train.segmenter import masked_crops, no_object, operating_point
+from obic.train.segmenter.__main__ import mixture
+from obic.train.segmenter.held_out import split
+from obic.train.segmenter.mask_loss import loss_terms
+from obic.train.segmenter.masked_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
+from obic.train.segmenter.operating_point import Point
+from obic.train.segmenter.unfold import USUAL_WEIGHT, unfold_norms
 from obic.weights import load_codec, segmenter_bytes
 
 
@@ -58,7 +62,7 @@ def test_a_paste_brings_objects_and_nothing_else():
 
 @pytest.mark.parametrize(("kind", "lent"), [("exact", True), ("pseudo", False)])
 def test_only_objects_that_a_person_has_outlined_are_lent(monkeypatch, kind, lent):
-    monkeypatch.setattr(segment_crops, "PASTES", 1.0)
+    monkeypatch.setattr(masked_crops, "PASTES", 1.0)
     empty = replace(sample("empty"), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
     lender = replace(sample("lender", "wall"), mask_kind=kind)
     drawn = batches([empty] * 7 + [lender], torch.device("cpu"))
@@ -81,9 +85,9 @@ def test_pictures_with_a_rare_class_are_drawn_more_often():
 
     samples = [of(15)] * 60 + [of(0)] * 30 + [of(UNKNOWN)] * 9 + [of(11)]
     chances = drawing_chances(samples)
-    assert chances[:99] == [segment_crops.SET_WEIGHTS["voc"]] * 99
+    assert chances[:99] == [masked_crops.SET_WEIGHTS["voc"]] * 99
     assert chances[99] == pytest.approx(chances[0] * (COMMON / 0.01) ** 0.5)
-    assert drawing_chances([of(UNKNOWN, "mine")]) == [segment_crops.OTHER_SETS]
+    assert drawing_chances([of(UNKNOWN, "mine")]) == [masked_crops.OTHER_SETS]
 
 
 def test_jitter_stays_in_range():
@@ -199,8 +203,8 @@ def test_an_operating_point_has_to_know_pictures_without_an_object(monkeypatch):
         return [bad, *(bad._replace(threshold=i, fg_iou=0.8 - i / 10, empty_area=0.0, empty_found_none=1.0, lost=0.01)
                        for i in range(2))]
 
-    monkeypatch.setattr(segmenter, "points", points)
-    assert segmenter.choose_operating_point(None, None, (256, 320))[1:3] == (0, 0.8)
+    monkeypatch.setattr(operating_point, "points", points)
+    assert operating_point.choose_operating_point(None, None, (256, 320))[1:3] == (0, 0.8)
     nan = math.nan  # of no pictures
     assert Point(256, 0.0, 0.9, 0.02, nan, nan).fits() and not Point(256, 0.0, 0.9, 0.03, nan, nan).fits()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import GOLDEN
-from obic.bench.stages import STAGES, Process, code_once, run_obic
+from obic.bench.speed.stages import STAGES, Process, code_once, run_obic
 from test_codec import disc, picture
 
 
@@ -31,7 +31,7 @@ def test_the_tables(tmp_path):
     pytest.importorskip("pillow_heif")
     from PIL import Image
 
-    from obic.bench.speed import KODAK, Target, mosaic, process_table, stage_table, target_table
+    from obic.bench.speed.__main__ import KODAK, Target, mosaic, process_table, stage_table, target_table
 
     for number, size in ((1, (768, 512)), (23, (512, 768))):
         Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"kodim{number:02}.png")
@@ -46,7 +46,7 @@ def test_the_tables(tmp_path):
 
 def test_throughput_counts_every_picture(tiny_encoder, monkeypatch):
     pytest.importorskip("pillow_heif")
-    from obic.bench import speed
+    from obic.bench.speed import __main__ as speed
 
     decoded = []
     monkeypatch.setattr(speed.codec, "decode_pictures", lambda containers, model: decoded.extend(containers))

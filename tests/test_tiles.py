@@ -11,7 +11,7 @@ from obic.entropy import LayerCoder, layer, scale_map
 from obic.progress import told_to, track
 from obic.shape import Reach, Shape
 from obic.tiles import tiles, times
-from obic.train.checkpoint import new_network
+from obic.train.codec.checkpoint import new_network
 from test_codec import picture
 
 WHOLE, SMALL = 10**6, 4  # sides of tiles, in cells

@@ -20,17 +20,18 @@ from obic.entropy.tables import gaussian_tables
 from obic.nn.hyperprior import log_scale_to_index
 from obic.nn.rate_distortion import code_layers
 from obic.shape import Shape
-from obic.train import codec, parallel
-from obic.train.checkpoint import Places, checkpoint_log, grown, load_checkpoint, new_network, read_codec
-from obic.train.command import Budget
-from obic.train.course import Course, Log, train
-from obic.train.crops import Batches
-from obic.train.data import Sample
-from obic.train.loss import WHOLE_UNTIL
-from obic.train.manifest import write_codec
-from obic.train.pack import codec_arrays, file_bytes, hyper_arrays
-from obic.train.revive import revive
-from obic.train.small_copy import write_small_copy
+from obic.train.codec import __main__ as codec
+from obic.train.codec.checkpoint import Places, checkpoint_log, grown, load_checkpoint, new_network, read_codec
+from obic.train.codec.course import Course, Log, train
+from obic.train.codec.crops import Batches
+from obic.train.codec.loss import WHOLE_UNTIL
+from obic.train.codec.revive import revive
+from obic.train.codec.small_copy import write_small_copy
+from obic.train.codec.weights_file import codec_arrays, hyper_arrays
+from obic.train.common import parallel
+from obic.train.common.command import Budget
+from obic.train.common.data import Sample
+from obic.train.common.manifest import file_bytes, write_codec
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
 SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import multiprocessing
 
-from obic.train.data import UNKNOWN, VOID, described, load_samples, shared_samples, with_masks
+from obic.train.common.data import UNKNOWN, VOID, described, load_samples, shared_samples, with_masks
 
 HALF = np.uint8([[0, 1], [0, 1]]).repeat(8, 0).repeat(8, 1)  # the right half is an object
 

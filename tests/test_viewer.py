@@ -14,7 +14,7 @@ from PIL import Image
 from broken.make import HERE
 from conftest import GOLDEN
 from obic import codec
-from obic.bench.browser import CHROMIUM, browser
+from obic.bench.common.chromium import CHROMIUM, browser
 from obic.cli.serve import Handler, Site
 from obic.container import open_container
 from test_web import WEB, assert_near

@@ -9,10 +9,10 @@ from obic import codec, weights
 from obic.container import open_container
 from obic.entropy import gaussian_tables
 from obic.shape import Shape
-from obic.train.checkpoint import new_network
-from obic.train.manifest import sha256, write_codec, write_look
-from obic.train.pack import codec_arrays, file_bytes
-from obic.train.vivid import with_grain
+from obic.train.codec.checkpoint import new_network
+from obic.train.codec.weights_file import codec_arrays
+from obic.train.common.manifest import file_bytes, sha256, write_codec, write_look
+from obic.train.vivid.look_file import with_grain
 from test_codec import disc, picture
 from test_web import Reader, assert_near, pytestmark  # noqa: F401 - skipped where that is
 

@@ -1,7 +1,8 @@
 """The stages of EfficientNet-Lite2 (Tan and Le 2019; the Lite variants, Liu 2020: no squeeze-and-excitation, ReLU6).
 
 Its batch norms are folded into the convolutions: it is only ever used with the weights of ImageNet or our own, which
-keep those statistics. A test holds it equal to the package that the weights come from (`obic.train.imagenet`).
+keep those statistics. A test holds it equal to the package that the weights come from
+(`obic.train.segmenter.imagenet`).
 """
 
 from torch import Tensor, nn

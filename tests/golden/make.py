@@ -17,16 +17,16 @@ from decoded import decoded_png
 from PIL import Image
 
 from obic import codec
-from obic.bench.exactness import symbols_hash
+from obic.bench.codec.exactness import symbols_hash
 from obic.container import open_container
 from obic.shape import Shape
-from obic.train.checkpoint import Places, new_network
-from obic.train.course import Course, Log, train
-from obic.train.crops import Batches
-from obic.train.data import load_samples
-from obic.train.loss import MSE_UNTIL
-from obic.train.manifest import write_codec
-from obic.train.pack import pack
+from obic.train.codec.checkpoint import Places, new_network
+from obic.train.codec.course import Course, Log, train
+from obic.train.codec.crops import Batches
+from obic.train.codec.loss import MSE_UNTIL
+from obic.train.codec.weights_file import pack
+from obic.train.common.data import load_samples
+from obic.train.common.manifest import write_codec
 from obic.weights import CodecModel
 
 HERE = Path(__file__).parent
