@@ -59,7 +59,7 @@ test: $(READY) $(LIGHT) $(if $(NPM),$(WEB)) ## run the tests: first those that n
 	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
 
-coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/test_x.py); writes build/coverage
+coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/segment); writes build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term --cov-report html $(ARGS)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)

@@ -1,4 +1,4 @@
-"""The segmenter we ship, around its network: a picture in, labels out. Its weights: `obic.segment.segmenter`."""
+"""The segmenter we ship, around its network: a picture in, labels out. Its weights: `obic.segment.torch_deeplab`."""
 
 from __future__ import annotations
 
@@ -83,6 +83,6 @@ def _network(arrays: Mapping[str, np.ndarray], backend: str, device: str) -> Net
 
         return NumpyDeepLab(arrays)
     from obic.backends import choose_device
-    from obic.segment.segmenter import TorchDeepLab, unpack
+    from obic.segment.torch_deeplab import TorchDeepLab, unpack
 
     return TorchDeepLab(unpack(arrays).to(choose_device(device)))

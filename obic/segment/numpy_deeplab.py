@@ -1,4 +1,4 @@
-"""The networks of `obic.segment.deeplab` in numpy alone, from packed weights (`obic.segment.segmenter`)."""
+"""The networks of `obic.segment.deeplab` in numpy alone, from packed weights (`obic.segment.torch_deeplab`)."""
 
 from __future__ import annotations
 

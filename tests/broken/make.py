@@ -11,13 +11,13 @@ from unittest.mock import patch
 import msgpack
 import numpy as np
 
-import oracle
 from obic.constants import PART_PIXEL_MASK, SIGNATURE
 from obic.container.header import checksum
 from obic.entropy import EntropyModel, LayerCoder, Tables, layer
 from obic.entropy.coder import Encoder, model, uniform
 from obic.masks import decode_label_map
 from obic.weights import hyper_prior_of, scale_map_of
+from shared import oracle
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "v1"

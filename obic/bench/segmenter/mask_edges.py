@@ -89,7 +89,7 @@ def _segmenter(path: Path) -> DeepLabSegmenter:
     import torch
 
     from obic.segment.deeplab import DeepLab
-    from obic.segment.segmenter import TorchDeepLab, fold_norms
+    from obic.segment.torch_deeplab import TorchDeepLab, fold_norms
 
     state = torch.load(path, map_location="cpu", weights_only=True)
     network = DeepLab(state["backbone"])

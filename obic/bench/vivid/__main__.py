@@ -23,7 +23,7 @@ from obic.bench.common.script import command, number, writable
 from obic.bench.vivid.patches import PATCH, PatchFeatures, detail, frechet
 from obic.container import open_container
 from obic.looks import LOOKS
-from obic.segment.segmenter import load_network
+from obic.segment.torch_deeplab import load_network
 from obic.weights import CodecModel, segmenter_bytes
 
 RATES = (0.02, 0.03, 0.05, 0.1)

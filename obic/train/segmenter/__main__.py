@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from obic.segment.deeplab import BACKBONES, LITE, DeepLab
-from obic.segment.segmenter import fold_norms, load_network, pack
+from obic.segment.torch_deeplab import fold_norms, load_network, pack
 from obic.train.common import parallel
 from obic.train.common.bfloat16 import mixed_precision
 from obic.train.common.command import Budget, add_machine, count, plain_errors, positive, settle, share

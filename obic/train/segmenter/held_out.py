@@ -9,7 +9,7 @@ from torch import nn
 
 from obic.bench.segmenter.scores import presence, score
 from obic.segment.builtin import DeepLabSegmenter
-from obic.segment.segmenter import TorchDeepLab
+from obic.segment.torch_deeplab import TorchDeepLab
 from obic.train.common.bfloat16 import mixed_precision
 from obic.train.common.data import Sample
 from obic.train.segmenter import no_object

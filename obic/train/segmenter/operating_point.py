@@ -12,7 +12,7 @@ import torch
 
 from obic.segment.builtin import STRIDE, DeepLabSegmenter, foreground
 from obic.segment.deeplab import DeepLab
-from obic.segment.segmenter import TorchDeepLab
+from obic.segment.torch_deeplab import TorchDeepLab
 from obic.train.common.curves import say
 from obic.train.common.data import VOID
 from obic.train.segmenter.held_out import HeldOut

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from obic.segment.deeplab import DeepLab
-from obic.segment.segmenter import norms
+from obic.segment.torch_deeplab import norms
 
 USUAL_WEIGHT = 0.03  # root mean square of a convolution's weights where Muon's steps and its weight decay are even
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from obic.constants import MAX_QUALITY
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers
-from obic.segment.segmenter import load_network
+from obic.segment.torch_deeplab import load_network
 from obic.shape import noise
 from obic.train.codec.checkpoint import load_checkpoint
 from obic.train.codec.crops import Batches, draw_rows
