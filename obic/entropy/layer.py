@@ -15,7 +15,7 @@ from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import Tables
 from obic.errors import FormatError
 
-BLOCK = 1 << 22  # positions sorted at a time, or a large picture would need much memory
+SORTED_AT_ONCE = 1 << 22  # positions sorted at a time, or a large picture would need much memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +92,14 @@ def hyper_cells(cells: np.ndarray) -> np.ndarray:
 
 def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
     """The positions with a row above 0, by row and then in order; and each row's slice of them."""
-    starts = range(0, len(rows), BLOCK)
-    counted = [np.bincount(rows[start : start + BLOCK], minlength=TABLE_ROWS) for start in starts]
+    starts = range(0, len(rows), SORTED_AT_ONCE)
+    counted = [np.bincount(rows[start : start + SORTED_AT_ONCE], minlength=TABLE_ROWS) for start in starts]
     sizes = np.reshape(counted, (-1, TABLE_ROWS)).astype(np.int64).T  # of each row in each block
     skipped, sizes[0] = sizes[0].copy(), 0
     ends = np.cumsum(sizes).reshape(sizes.shape)
     order = np.empty(sizes.sum(), np.int64)
     for block, start in enumerate(starts):
-        found = start + np.argsort(rows[start : start + BLOCK], kind="stable")[skipped[block] :]
+        found = start + np.argsort(rows[start : start + SORTED_AT_ONCE], kind="stable")[skipped[block] :]
         for row, part in _slices(sizes[:, block]):
             order[ends[row, block] - sizes[row, block] : ends[row, block]] = found[part]
     return order, _slices(sizes.sum(1))

@@ -10,7 +10,7 @@ import numpy as np
 
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER, HYPER_CLAMP, MAX_HIDDEN, MAX_QUALITY, TABLE_ROWS
 
-BLOCK = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
+PLACES_AT_ONCE = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,8 @@ class ScaleMap:
         _, h4, w4 = z.shape
         places = z.reshape(self.hyper_channels, h4 * w4)
         index = np.empty((self.channels, HYPER**2, h4 * w4), np.uint8)
-        for start in range(0, h4 * w4, BLOCK):
-            block = slice(start, start + BLOCK)
+        for start in range(0, h4 * w4, PLACES_AT_ONCE):
+            block = slice(start, start + PLACES_AT_ONCE)
             sums = self._sums(np.clip(places[:, block], -HYPER_CLAMP, HYPER_CLAMP).astype(np.float64), quality)
             sums = sums.reshape(self.channels, HYPER**2, -1) + self._bias[quality - 1][:, None, None]
             index[..., block] = np.clip(sums >> self.shift, 0, TABLE_ROWS - 1)

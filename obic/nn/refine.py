@@ -19,7 +19,7 @@ from torch import Tensor
 from obic.constants import CELL
 from obic.entropy.layer import LayerCoder
 from obic.inference import hyper_features, hyper_latent
-from obic.nn.hyperprior import index_to_scale
+from obic.nn.hyper_networks import index_to_scale
 from obic.nn.model import CodecNetwork, pad_to_cells
 from obic.nn.rate_distortion import distortion, distortion_weight, gaussian_bits
 from obic.progress import track
@@ -27,10 +27,10 @@ from obic.shape import quality_to_level
 from obic.tiles import Area, tiles, times
 from obic.weights import CodecModel
 
-SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
-MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
+TILE_SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
+TILE_MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
 STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
-DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
+STEP_DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
 MOMENTUM, POWER = 0.9, 0.99
 TINY = 1e-12  # where no gradient is left nothing moves
 HOT, COLD = 0.3, 0.025  # temperatures of rounding at the first and the last step
@@ -62,7 +62,7 @@ def refine(
     rows = _rows(model, features, coders)
     generator = torch.Generator(features.device).manual_seed(0)
     refined = start.clone()
-    wanted = tiles(np.ones(start.shape[-2:], bool), MARGIN, SIDE)
+    wanted = tiles(np.ones(start.shape[-2:], bool), TILE_MARGIN, TILE_SIDE)
     shares = track("refinement", [step / steps for _ in wanted for step in range(steps)])
     for inner, outer, crop in wanted:
         pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
@@ -89,7 +89,7 @@ def _refined_tile(
         change = change.detach()
         momentum.lerp_(gradient, 1 - MOMENTUM)
         power.lerp_(gradient.square(), 1 - POWER)
-        damping = DAMPING * gradient.square().mean().sqrt()
+        damping = STEP_DAMPING * gradient.square().mean().sqrt()
         size = STEP_SIZE * (1 - 0.9 * share) / (1 - MOMENTUM**count)
         usual = (power / (1 - POWER**count)).sqrt() + damping
         change -= size * momentum / usual.clamp_min(TINY)

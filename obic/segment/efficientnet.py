@@ -8,7 +8,7 @@ keep those statistics. A test holds it equal to the package that the weights com
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obic.segment.shapes import STAGES, lite_blocks
+from obic.segment.shapes import LITE_STAGES, lite_blocks
 
 STEM = 32  # channels
 
@@ -63,4 +63,4 @@ def stages(*numbers: int) -> nn.Sequential:
 
 def channels(number: int) -> int:
     """The channels that come out of stage 1..7, and for 0 out of the stem."""
-    return STAGES[number - 1][2] if number else STEM
+    return LITE_STAGES[number - 1][2] if number else STEM

@@ -31,15 +31,16 @@ def test_the_tables(tmp_path):
     pytest.importorskip("pillow_heif")
     from PIL import Image
 
-    from obic.bench.speed.__main__ import KODAK, Target, mosaic, process_table, stage_table, target_table
+    from obic.bench.speed.__main__ import USUAL_SIZE as USUAL
+    from obic.bench.speed.__main__ import Target, mosaic, process_table, stage_table, target_table
 
     for number, size in ((1, (768, 512)), (23, (512, 768))):
         Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"kodim{number:02}.png")
     rgb = mosaic(tmp_path, 1000, 700)
     assert rgb.shape == (700, 1000, 3) and rgb[0, [0, 999], 0].tolist() == [23, 1]
     seconds = dict.fromkeys(STAGES, 0.0) | {"entropy": 0.1, "total": 0.1}
-    assert stage_table({KODAK: (seconds, seconds, b"")}).endswith("|  |  |  |  |  | 0.100 |  |  |  | 0.100 | 0.25 |")
-    processes = {(name, KODAK, "decode"): Process(took, 2 * took, 10**8) for name, took in (("numpy", 1), ("torch", 4))}
+    assert stage_table({USUAL: (seconds, seconds, b"")}).endswith("|  |  |  |  |  | 0.100 |  |  |  | 0.100 | 0.25 |")
+    processes = {(name, USUAL, "decode"): Process(took, 2 * took, 10**8) for name, took in (("numpy", 1), ("torch", 4))}
     assert "| 1.00 (2.00), 0.10 GB | 4.00 (8.00), 0.10 GB | 0.25 |" in process_table(processes)
     assert "| decode | 0.2 s | 0.4 s (0.1) | 0.50 |" in target_table([Target("decode", "s", 0.2, 0.4, 0.1)])
 

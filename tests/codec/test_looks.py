@@ -197,7 +197,7 @@ def test_the_table_and_the_sheet(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["looks", "--data", str(tmp_path), "--out", str(tmp_path / "docs")])
     looks.main()
     page = (tmp_path / "docs" / "looks.md").read_text()
-    assert page.count("| faithful |") == page.count("| vivid |") == len(looks.RATES)
+    assert page.count("| faithful |") == page.count("| vivid |") == len(looks.LOW_RATES)
     assert Image.open(tmp_path / "docs" / "looks.webp").size == (3 * 208 + 2 * GAP, 192 + CAPTION)
 
 

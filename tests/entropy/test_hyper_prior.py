@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from obic.entropy import HyperPrior
 from obic.entropy.hyper_prior import pass_places
-from obic.nn.hyperprior import HyperGaussian, index_to_scale
+from obic.nn.hyper_networks import HyperGaussian, index_to_scale
 from obic.shape import Shape, quality_to_level
 from obic.train.codec.fit_hyper_prior import HyperLatent, _cheapest_rows, _regression
 

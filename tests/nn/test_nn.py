@@ -15,7 +15,7 @@ from obic.metrics import ms_ssim
 from obic.nn.blocks import Block
 from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
-from obic.nn.hyperprior import index_to_scale, log_scale_to_index
+from obic.nn.hyper_networks import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
 from obic.shape import Shape

@@ -1,8 +1,9 @@
-"""The direction of imports: higher rooms import lower ones, and the light commands stay light."""
+"""Higher rooms import lower ones, the light commands stay light, and a name means one thing."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,32 @@ def test_imports_go_down(path):
             assert top in ALLOWED[own] or coder, f"{name_of(path)} imports {module} at its top"
         if top == "constriction":
             assert name_of(path) == "obic.entropy.coder"
+
+
+def test_no_two_modules_have_one_name():
+    names = Counter(path.stem for path in FILES if not path.stem.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+OWN_TO_EACH = {"EXAMPLES", "HEAD", "PAGE"}  # of each command's help, of each page that the benchmark writes
+
+
+def constants(path):
+    """The names of a module's constants that are defined there."""
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            for each in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(each, ast.Name) and each.id.isupper():
+                    yield each.id
+
+
+def test_no_constant_has_two_meanings():
+    places = defaultdict(list)
+    for path in FILES:
+        for name in set(constants(path)):
+            places[name].append(name_of(path))
+    assert {name: each for name, each in places.items() if len(each) > 1 and name not in OWN_TO_EACH} == {}
 
 
 def modules_after(code):

@@ -16,10 +16,11 @@ from PIL import Image
 
 from obic.bench.common.pictures import PictureError
 from obic.bench.segmenter.scores import empty_pictures, presence, score
+from obic.masks import OBJECT, VOID
 from obic.segment import load_segmenter
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.torch_deeplab import fold_norms, norms
-from obic.train.common.data import UNKNOWN, VOID, Sample
+from obic.train.common.data import Sample
 from obic.train.segmenter import __main__ as segmenter
 from obic.train.segmenter import masked_crops, no_object, operating_point
 from obic.train.segmenter.__main__ import mixture
@@ -83,11 +84,11 @@ def test_pictures_with_a_rare_class_are_drawn_more_often():
     def of(label, source="voc"):
         return replace(sample(), mask=np.full((4, 4), label, np.uint8), source=source)
 
-    samples = [of(15)] * 60 + [of(0)] * 30 + [of(UNKNOWN)] * 9 + [of(11)]
+    samples = [of(15)] * 60 + [of(0)] * 30 + [of(OBJECT)] * 9 + [of(11)]
     chances = drawing_chances(samples)
     assert chances[:99] == [masked_crops.SET_WEIGHTS["voc"]] * 99
     assert chances[99] == pytest.approx(chances[0] * (COMMON / 0.01) ** 0.5)
-    assert drawing_chances([of(UNKNOWN, "mine")]) == [masked_crops.OTHER_SETS]
+    assert drawing_chances([of(OBJECT, "mine")]) == [masked_crops.OTHER_SETS]
 
 
 def test_jitter_stays_in_range():

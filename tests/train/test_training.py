@@ -17,7 +17,7 @@ from torch import multiprocessing
 
 from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
-from obic.nn.hyperprior import log_scale_to_index
+from obic.nn.hyper_networks import log_scale_to_index
 from obic.nn.rate_distortion import code_layers
 from obic.shape import Shape
 from obic.train.codec import __main__ as codec

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import multiprocessing
 
-from obic.train.common.data import UNKNOWN, VOID, described, load_samples, shared_samples, with_masks
+from obic.masks import OBJECT, VOID
+from obic.train.common.data import described, load_samples, shared_samples, with_masks
 
 HALF = np.uint8([[0, 1], [0, 1]]).repeat(8, 0).repeat(8, 1)  # the right half is an object
 
@@ -31,7 +32,7 @@ def test_names_tell_masks_from_pictures(names, found):
     assert with_masks(names) == found
 
 
-@pytest.mark.parametrize(("value", "becomes"), [(15, 15), (255, UNKNOWN), (254, UNKNOWN), (30, UNKNOWN)])
+@pytest.mark.parametrize(("value", "becomes"), [(15, 15), (255, OBJECT), (254, OBJECT), (30, OBJECT)])
 def test_values_of_masks(tmp_path, value, becomes):
     Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg")
     grey(HALF * value).save(tmp_path / "a-mask.png")
@@ -51,7 +52,7 @@ def test_void_stays_void_beside_an_object(tmp_path):
 def test_masks_of_two_colours(tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg")
     Image.fromarray(HALF.astype(bool)).save(tmp_path / "a.png")
-    assert np.array_equal(load_samples([tmp_path])[0].mask, HALF * np.uint8(UNKNOWN))
+    assert np.array_equal(load_samples([tmp_path])[0].mask, HALF * np.uint8(OBJECT))
 
 
 def test_pictures_of_any_kind_are_upright_rgb_of_eight_bits(tmp_path):

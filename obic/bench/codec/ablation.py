@@ -32,10 +32,10 @@ from obic.segment.builtin import DeepLabSegmenter, load_segmenter, read_arrays
 from obic.segment.deeplab import BACKBONES, DeepLab
 from obic.weights import CodecModel, segmenter_bytes
 
-QUALITIES = (25, 45, 65)  # equal for both layers
+CODED_QUALITIES = (25, 45, 65)  # equal for both layers
 EDGE = 17  # pixels: the width of the band round the object's edge
 GREY = 128  # what a pixel-domain layer holds where it is not: 0 to the network
-START, END = "<!-- {}:begin -->", "<!-- {}:end -->"
+SECTION_BEGIN, SECTION_END = "<!-- {}:begin -->", "<!-- {}:end -->"
 
 Figures = dict[str, float]
 Variant = Callable[[TestPicture, int, CodecModel], tuple[np.ndarray, Figures]]
@@ -106,7 +106,7 @@ def _file_size(picture: TestPicture, quality: int, mask: bytes, streams: dict, p
 
 def measured(pictures: Sequence[TestPicture], variants: dict[str, Variant], model: CodecModel) -> Iterator[list[str]]:
     """Rows of a table: the means of each variant at each quality."""
-    for quality in QUALITIES:
+    for quality in CODED_QUALITIES:
         for name, variant in variants.items():
             figures = []
             for picture in pictures:
@@ -217,7 +217,7 @@ def replace_section(path: Path, name: str, text: str) -> None:
 
 def around_section(path: Path, name: str) -> tuple[str, str]:
     """The text before and after a section, with its markers. Raises SystemExit if one of them is not there."""
-    start, end = (marker.format(name) for marker in (START, END))
+    start, end = (marker.format(name) for marker in (SECTION_BEGIN, SECTION_END))
     before, _, rest = path.read_text().partition(start)
     _, found, after = rest.partition(end)
     if not found:

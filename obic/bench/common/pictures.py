@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from obic.masks import VOID
+
 SMALLEST_SIDE = 176  # MS-SSIM has five scales of 11-tap windows
-VOID = 255
 
 
 @dataclass(frozen=True)

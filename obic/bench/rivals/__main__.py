@@ -30,7 +30,7 @@ from obic.bench.speed.stages import measure_speed
 
 SHEET_PICTURES, SHEET_SIDE = ("kodim04", "kodim07", "kodim15", "kodim20"), 224
 SHEET_RIVALS = ("HEVC intra", "AVIF", "WebP", "JPEG 2000", "JPEG")
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLE_PICTURES = Path(__file__).parents[3] / "examples"
 RIVALS_FILE = Path(__file__).parents[3] / "docs" / "rivals.json.xz"
 
 
@@ -75,8 +75,8 @@ def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]],
         each = [dict(coders(picture, (plan.DEFAULT, *SHEET_RIVALS), device)) for picture in chosen]
         columns = {name.removesuffix(plan.DEFAULT[4:]): [one[name] for one in each] for name in each[0]}
         figures.sheet(chosen, columns, RATE, SHEET_SIDE, folder / "sheet.webp")
-    result["example_bytes"] = figures.example(EXAMPLES / "chelsea.png", folder / "example.webp")
-    figures.cutouts(EXAMPLES / "astronaut.png", folder / "cutouts.webp")
+    result["example_bytes"] = figures.example(EXAMPLE_PICTURES / "chelsea.png", folder / "example.webp")
+    figures.cutouts(EXAMPLE_PICTURES / "astronaut.png", folder / "cutouts.webp")
     (folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     (folder / "results.md").write_text(results_page.report(result), "utf-8")
 

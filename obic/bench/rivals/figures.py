@@ -16,7 +16,7 @@ from obic.bench.common.pictures import TestPicture
 from obic.bench.common.rate_curves import Curve, scaled
 from obic.bench.common.script import extra
 from obic.bench.rivals.plan import EQUAL
-from obic.bench.rivals.published import KODAK as PUBLISHED
+from obic.bench.rivals.published import ON_KODAK
 from obic.bench.rivals.summary import FIELDS, present
 from obic.container import open_container
 from obic.metrics import decibels
@@ -36,7 +36,7 @@ def plot_rates(of_set: Mapping[str, Curve], title: str, path: Path, published: b
             points = [(point[series.rate], scaled(point, field)) for point in of_set[series.codec]]
             own = series.codec.startswith("obic")
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, lw=2 if own else 1, label=series.title)
-        for marker, entry in zip(MARKERS, PUBLISHED if published else (), strict=False):
+        for marker, entry in zip(MARKERS, ON_KODAK if published else (), strict=False):
             values = [(bpp, {"ms_ssim": decibels(similarity), "psnr": psnr}) for bpp, similarity, psnr in entry.points]
             points = [(bpp, value[field]) for bpp, value in values if value.get(field) is not None]
             if points:

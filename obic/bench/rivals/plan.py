@@ -15,7 +15,7 @@ BOOST_RATE = 0.10
 
 ONE_LAYER = "obic one layer"
 ONE_QUALITY = "obic one quality"  # default boost, one quality for all pictures: so published means are made
-QUALITIES = (15, 25, 35, 45, 55, 65, 80, 95)  # its targets, which are not rates
+ONE_QUALITY_TARGETS = (15, 25, 35, 45, 55, 65, 80, 95)  # its targets, which are not rates
 
 
 def boosted(boost: int) -> str:
@@ -40,7 +40,7 @@ def _plan(split_rates: Sequence[float]) -> Plan:
 
 
 PLANS: dict[str, Plan] = {
-    KODAK: _plan(RATES) | {ONE_QUALITY: QUALITIES},
+    KODAK: _plan(RATES) | {ONE_QUALITY: ONE_QUALITY_TARGETS},
     VOC: dict.fromkeys((DEFAULT, "HEVC intra", "AVIF"), (0.05, 0.0648, 0.10, 0.15)),
     CROPS: _plan((0.05, 0.0648, 0.10)),
 }

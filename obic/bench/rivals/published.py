@@ -16,7 +16,7 @@ class Published(NamedTuple):
 
 _COMPRESSAI = "CompressAI, results/image/kodak"
 
-KODAK = (
+ON_KODAK = (
     Published("VTM", _COMPRESSAI, ((0.0482, 0.8606, 26.14), (0.1125, 0.9177, 28.49), (0.2458, 0.9561, 31.20))),
     Published("HM", _COMPRESSAI, ((0.0514, 0.8456, 25.41), (0.1209, 0.9075, 27.75))),
     Published("BPG 4:4:4", _COMPRESSAI, ((0.0678, 0.8686, 26.20), (0.1610, 0.9242, 28.68))),
@@ -47,7 +47,7 @@ KODAK = (
 
 # Xia, Liu, Ma: "Object-based image coding: a learning-driven revisit", table 2: PASCAL VOC 2012 at 320x320. Their
 # pictures are not ours, and their bits are estimates without mask and container.
-PAPER = (
+IN_PAPER = (
     Published("JPEG 2000", "table 2", ((0.0675, 0.8339, 23.27),)),
     Published("BPG", "table 2", ((0.0671, 0.8669, 24.08),)),
     Published("NLAIC, one layer", "table 2", ((0.0636, 0.9083, 23.36),)),

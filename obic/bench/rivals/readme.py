@@ -8,12 +8,12 @@ from pathlib import Path
 from obic.bench.common.markdown import prose, table
 from obic.bench.common.sets import CROPS, KODAK
 from obic.bench.rivals.plan import DEFAULT
-from obic.bench.rivals.published import KODAK as PUBLISHED
+from obic.bench.rivals.published import ON_KODAK
 from obic.bench.rivals.results_page import Figure, curve_of, rate_cell
 from obic.bench.rivals.summary import RATE, SERIES, over_hevc
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-RATES = (0.05, RATE, 0.10, 0.25)
+HEADLINE_RATES = (0.05, RATE, 0.10, 0.25)
 MEASURED = ("obic, object and background", "HEVC intra, boxes not counted", "AVIF, boxes not counted", "WebP")
 OTHERS = ("VTM", "cheng2020 checkerboard 6M, MS-SSIM")  # of those published: a classical codec, and a learned one
 SIMILARITY: list[Figure] = [("ms_ssim", "{:.3f}".format)]
@@ -69,13 +69,13 @@ def _rows(of_set: Mapping) -> str:
     for series in (series for series in SERIES if series.title in MEASURED and series.codec in of_set):
         cells = [series.title, *_cells(of_set[series.codec], series.rate)]
         rows.append([f"**{cell}**" if series.codec == DEFAULT else cell for cell in cells])
-    for entry in (entry for entry in PUBLISHED if entry.name in OTHERS):
+    for entry in (entry for entry in ON_KODAK if entry.name in OTHERS):
         rows.append([f"{entry.name} (published)", *_cells(curve_of(entry), "bpp")])
-    return table(["", *(f"{rate:g} bpp" for rate in RATES), "PSNR"], rows)
+    return table(["", *(f"{rate:g} bpp" for rate in HEADLINE_RATES), "PSNR"], rows)
 
 
 def _cells(curve: list, rate: str) -> list[str]:
-    cells = [rate_cell(curve, each, rate, SIMILARITY) for each in RATES]
+    cells = [rate_cell(curve, each, rate, SIMILARITY) for each in HEADLINE_RATES]
     return [*cells, rate_cell(curve, RATE, rate, PSNR) if "psnr" in curve[0] else "-"]
 
 

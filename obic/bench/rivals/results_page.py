@@ -10,14 +10,14 @@ from obic.bench.common.rate_curves import Curve, at_rate
 from obic.bench.common.sets import CROPS, KODAK, VOC
 from obic.bench.rivals import published
 from obic.bench.rivals.plan import BOOST_RATE, DEFAULT, ONE_QUALITY, RATES
-from obic.bench.rivals.summary import ANCHORS, FIELDS, MOST_LOST, RATE, best_boost, over_hevc, present
+from obic.bench.rivals.summary import ANCHORS, FIELDS, MOST_BACKGROUND_LOST, RATE, best_boost, over_hevc, present
 from obic.metrics import decibels
 
 Figure = tuple[str, Callable[[float], str]]  # a field, and how it is written
 
 FAR = 5 / 3  # the largest step from one rate to the next
 NAMES = {"ms_ssim": "MS-SSIM", "psnr": "PSNR", "haarpsi": "HaarPSI"}
-PARTS = (
+BYTE_FIELDS = (
     "header_bytes",
     "mask_bytes",
     "object_z_bytes",
@@ -83,11 +83,11 @@ def report(result: Mapping) -> str:
             parts.append(f"### {title}: MS-SSIM in dB · PSNR in dB · HaarPSI\n\n" + rates(of_set, triple(region)))
         parts.append("### Bits for the same quality\n\n" + bd_rates(result["bd_rates"][name]))
     one_quality = result["curves"].get(KODAK, {}).get(ONE_QUALITY)
-    parts.append("## Published, Kodak\n\nNot measured here.\n\n" + others(published.KODAK))
+    parts.append("## Published, Kodak\n\nNot measured here.\n\n" + others(published.ON_KODAK))
     parts.append("The same at our rates, MS-SSIM, interpolated between the points:\n\n" + at_our_rates(one_quality))
     if one_quality:
         parts.append(ONE_QUALITY_NOTE + "\n\n" + one_setting(one_quality))
-    parts.append(PAPER_HEAD + others(published.PAPER))
+    parts.append(PAPER_HEAD + others(published.IN_PAPER))
     parts.append("## The cost of the split\n\n" + split(result))
     parts.append("## Object boost\n\n" + boost(result))
     parts.append("## Pictures\n\n![Kodak pictures in obic and other codecs at the same bytes](sheet.webp)")
@@ -223,7 +223,7 @@ def curve_of(entry: published.Published) -> Curve:
 def at_our_rates(one_quality: Curve | None) -> str:
     """Published curves, and obic's with one quality for all pictures, at the rates of the other tables."""
     figures: list[Figure] = [("ms_ssim", "{:.3f}".format)]
-    curves = {entry.name: curve_of(entry) for entry in published.KODAK}
+    curves = {entry.name: curve_of(entry) for entry in published.ON_KODAK}
     if one_quality:
         curves = {"obic, one quality for all pictures": one_quality} | curves
     lines = [[name, *(rate_cell(curve, rate, "bpp", figures) for rate in RATES)] for name, curve in curves.items()]
@@ -247,10 +247,9 @@ def split(result: Mapping) -> str:
     for name in result["split"]:
         for series in present(result["curves"][name])[:3]:
             point = next(each for each in result["curves"][name][series.codec] if each["target"] == RATE)
-            rows.append(
-                [f"{name}, {series.title}", f"{point['bytes']:.0f}", *(f"{point.get(key, 0):.0f}" for key in PARTS)]
-            )
-    parts.append(table(["", "file", *(key.removesuffix("_bytes").replace("_", " ") for key in PARTS)], rows))
+            where = (f"{point.get(key, 0):.0f}" for key in BYTE_FIELDS)
+            rows.append([f"{name}, {series.title}", f"{point['bytes']:.0f}", *where])
+    parts.append(table(["", "file", *(key.removesuffix("_bytes").replace("_", " ") for key in BYTE_FIELDS)], rows))
     return "\n\n".join(parts)
 
 
@@ -258,9 +257,9 @@ def boost(result: Mapping) -> str:
     """Object against background at one rate, and what that says of the default."""
     parts = [
         f"Bits move between object and background at {BOOST_RATE:g} bpp; gains are over equal qualities, in dB of "
-        f"MS-SSIM. The best boost is the largest at which the background loses no more than {MOST_LOST:g} dB: a "
-        "small difference, for all that the object can gain by it. Shift: how far the mean colour of the background "
-        f"moves, in grey levels. The default boost is {result['default_boost']}.",
+        "MS-SSIM. The best boost is the largest at which the background loses no more than "
+        f"{MOST_BACKGROUND_LOST:g} dB: a small difference, for all that the object can gain by it. Shift: how far the "
+        f"mean colour of the background moves, in grey levels. The default boost is {result['default_boost']}.",
         "![PSNR of object and background for several boosts](boost.svg)",
     ]
     for name, lines in result["boost"].items():

@@ -21,7 +21,7 @@ extra("bjontegaard")  # or its want would show after all is measured
 
 RATE = 0.0648  # bits a pixel: where the paper states its figures
 FIELDS = ("ms_ssim", "psnr", "haarpsi")
-MOST_LOST = 0.5  # dB of MS-SSIM that the background may lose to the default boost
+MOST_BACKGROUND_LOST = 0.5  # dB of MS-SSIM that the background may lose to the default boost
 
 
 class Series(NamedTuple):
@@ -110,11 +110,11 @@ def boosts(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
 
 
 def best_boost(lines: list[dict[str, float]]) -> int | None:
-    """The largest boost at which the background loses at most MOST_LOST dB, interpolated between those measured."""
+    """The largest boost at which the background loses at most MOST_BACKGROUND_LOST, interpolated between them."""
     rising = [line for line in lines if line["boost"] >= 0]
     for low, high in pairwise(rising):
-        if high["background_gain"] < -MOST_LOST:
-            share = (MOST_LOST + low["background_gain"]) / (low["background_gain"] - high["background_gain"])
+        if high["background_gain"] < -MOST_BACKGROUND_LOST:
+            share = (MOST_BACKGROUND_LOST + low["background_gain"]) / (low["background_gain"] - high["background_gain"])
             return int(low["boost"] + share * (high["boost"] - low["boost"]))
     return rising[-1]["boost"] if rising else None
 

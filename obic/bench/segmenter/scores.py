@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from obic.bench.common.pictures import VOID, PictureError, pixels_of, read_labelled
+from obic.bench.common.pictures import PictureError, pixels_of, read_labelled
+from obic.masks import VOID
 from obic.segment import CLASS_NAMES
 from obic.train.segmenter import no_object
 
-CLASSES = len(CLASS_NAMES)
+VOC_LABELS = len(CLASS_NAMES)
 
 
 def labelled_pictures(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -44,23 +45,23 @@ def score(
     classes of the pooled IoU (of those that occur, as VOC counts it; without the pixels of no class); `lost`, the share
     of the pictures with an object in which none is found; `seconds` a picture.
     """
-    confusion = np.zeros((CLASSES + 1,) * 2, np.int64)  # true, predicted label; the last for all of no class
+    confusion = np.zeros((VOC_LABELS + 1,) * 2, np.int64)  # true, predicted label; the last for all of no class
     each, seconds, with_object, lost = [], 0.0, 0, 0
     for rgb, truth in pictures:
         begin = time.perf_counter()
         labels = segment(rgb)
         seconds += time.perf_counter() - begin
         counted = truth != VOID
-        seen = np.minimum(labels[counted], CLASSES)
-        pairs = np.minimum(truth[counted], CLASSES).astype(np.int64) * len(confusion) + seen
+        seen = np.minimum(labels[counted], VOC_LABELS)
+        pairs = np.minimum(truth[counted], VOC_LABELS).astype(np.int64) * len(confusion) + seen
         one = np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
         confusion += one
         each.append(foreground_iou(one))
         if one[1:].any():
             with_object, lost = with_object + 1, lost + (not labels.any())
-    known = confusion[:CLASSES]
+    known = confusion[:VOC_LABELS]
     right = known.diagonal()
-    union = known.sum(0)[:CLASSES] + known.sum(1) - right
+    union = known.sum(0)[:VOC_LABELS] + known.sum(1) - right
     return {
         "pictures": len(each),
         "fg_iou": foreground_iou(confusion),

@@ -29,13 +29,16 @@ from obic.bench.speed.stages import STAGES, Process, Seconds, measure_stages, ru
 from obic.container import open_container
 from obic.weights import CodecModel
 
-KODAK, LARGE, HUGE = "768x512", "12 MP", "100 MP"
-SIZES = {"320x320": (320, 320), KODAK: (768, 512), LARGE: (4000, 3000), HUGE: (10000, 10000)}
+USUAL_SIZE, LARGE_SIZE, HUGE_SIZE = "768x512", "12 MP", "100 MP"
+PICTURE_SIZES = {"320x320": (320, 320), USUAL_SIZE: (768, 512), LARGE_SIZE: (4000, 3000), HUGE_SIZE: (10000, 10000)}
 FIRST = "kodim23"  # has objects
 REPEATS = 5  # of pictures up to 768x512; larger ones are coded once
 # What `obic` takes with numpy beside what it takes with PyTorch, from start to end: at most so much; and at most GB.
-RATIOS = (("320x320", "decode", 0.25), (KODAK, "decode", 0.4), (KODAK, "encode", 0.5), (LARGE, "decode", 1.0))
-PEAKS = ((LARGE, "decode", 0.6), (LARGE, "encode", 1.2))
+RATIOS = (
+    *(("320x320", "decode", 0.25), (USUAL_SIZE, "decode", 0.4), (USUAL_SIZE, "encode", 0.5)),
+    (LARGE_SIZE, "decode", 1.0),
+)
+PEAKS = ((LARGE_SIZE, "decode", 0.6), (LARGE_SIZE, "encode", 1.2))
 WORKERS, BATCH, ROUNDS = 4, 16, 16  # of the throughput: threads, pictures together, and how often
 
 # Stated by others, on other machines; nothing of it was measured here.
@@ -86,7 +89,7 @@ def measure_rivals(rgb: dict[str, np.ndarray], n_bytes: int) -> list[list[str]]:
     """Lines of a table: seconds of others on the same pictures, at about the bytes that obic has at 768x512."""
     lines = []
     for name in ("AVIF", "HEVC intra", "JPEG XL"):
-        rival, image = RIVALS[name], Image.fromarray(rgb[KODAK])
+        rival, image = RIVALS[name], Image.fromarray(rgb[USUAL_SIZE])
         size = cache(lambda quality, rival=rival, image=image: len(rival.save(image, quality)))
         quality = nearest(n_bytes, rival.qualities, size)
         for title, pixels in rgb.items():
@@ -116,7 +119,7 @@ def per_second(data: bytes, model: CodecModel) -> float:
 def stage_table(measured: dict[str, tuple[Seconds, Seconds, bytes]]) -> str:
     lines = []
     for title, (encoding, decoding, _) in measured.items():
-        megapixels = SIZES[title][0] * SIZES[title][1] / 1e6
+        megapixels = PICTURE_SIZES[title][0] * PICTURE_SIZES[title][1] / 1e6
         for side, seconds in (("encode", encoding), ("decode", decoding)):
             cells = [f"{seconds[stage]:.3f}" if seconds.get(stage) else "" for stage in STAGES]
             lines.append([title, side, *cells, f"{seconds['total']:.3f}", f"{seconds['total'] / megapixels:.2f}"])
@@ -133,7 +136,7 @@ def target_table(targets: Sequence[Target]) -> str:
 
 def cpu_targets(measured: dict[str, tuple[Seconds, Seconds, bytes]], processes: Processes) -> list[Target]:
     """measured: PyTorch's."""
-    encoding, decoding, _ = measured[KODAK]
+    encoding, decoding, _ = measured[USUAL_SIZE]
     targets = [
         Target("decode 768x512, models loaded, torch", "s", decoding["total"], 0.4, 0.25),
         Target("encode 768x512, segmentation included, torch", "s", encoding["total"], 0.8, 0.6),
@@ -154,7 +157,7 @@ def run_processes(files: dict[str, Path], threads: int) -> Processes:
     runs, or of one for large pictures, the backends in turn."""
     processes: Processes = {}
     for title, path in files.items():
-        for _ in range(2 if title in ("320x320", KODAK) else 1):
+        for _ in range(2 if title in ("320x320", USUAL_SIZE) else 1):
             for backend in ("numpy", "torch"):
                 for side, source, target in (("encode", ".png", ".obic"), ("decode", ".obic", ".out.png")):
                     arguments = (side, path.with_suffix(source), "-o", path.with_suffix(target))
@@ -187,17 +190,18 @@ def report(folder: Path, pictures: dict[str, np.ndarray], threads: int) -> str:
         model = codec.load_model(device, encoder=True, backend=backend)
         segmenter = codec.load_segmenter(device, backend)
         measured = {
-            title: measure_stages(path, model, segmenter, device, REPEATS if title in ("320x320", KODAK) else 1)
+            title: measure_stages(path, model, segmenter, device, REPEATS if title in ("320x320", USUAL_SIZE) else 1)
             for title, path in files.items()
         }
         if device == "cuda":
-            rate = Target("768x512 decoded, many at a time", "a second", per_second(measured[KODAK][2], model), 100)
+            speed = per_second(measured[USUAL_SIZE][2], model)
+            rate = Target("768x512 decoded, many at a time", "a second", speed, 100)
             stages += [f"## GPU: {torch.cuda.get_device_name()}", target_table([rate]), stage_table(measured)]
             continue
         stages += [f"## Stages, {backend}, {threads} threads", stage_table(measured)]
         if backend == "torch":
-            n_bytes, targets = len(measured[KODAK][2]), target_table(cpu_targets(measured, processes))
-    small = {title: rgb for title, rgb in pictures.items() if title != HUGE}
+            n_bytes, targets = len(measured[USUAL_SIZE][2]), target_table(cpu_targets(measured, processes))
+    small = {title: rgb for title, rgb in pictures.items() if title != HUGE_SIZE}
     return "\n\n".join([
         "## Targets", targets,
         "## Whole processes: start, import, weights, picture files", process_table(processes),
@@ -220,8 +224,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # for numpy's strips
-    sizes = list(SIZES)[: 2 if args.small else 4 if args.huge else 3]
-    pictures = {title: mosaic(args.data / "kodak", *SIZES[title]) for title in sizes}
+    sizes = list(PICTURE_SIZES)[: 2 if args.small else 4 if args.huge else 3]
+    pictures = {title: mosaic(args.data / "kodak", *PICTURE_SIZES[title]) for title in sizes}
     path = page(args.out, "speed.md", whole=not args.small)
     with tempfile.TemporaryDirectory() as folder:
         text = report(Path(folder), pictures, args.threads)

@@ -127,7 +127,7 @@ def downloads(model: int) -> list[tuple[str, int, int]]:
     code = [*site.glob("chunk-*.js"), site / "worker.js", site / "element.js"]
     rows = [
         ("decoder: JavaScript with the WebAssembly in it", b"".join(path.read_bytes() for path in code)),
-        ("viewer: its page, style and code", b"".join((site / f"{name}").read_bytes() for name in PAGE)),
+        ("viewer: its page, style and code", b"".join((site / f"{name}").read_bytes() for name in PAGE_FILES)),
         (f"model {model:08x}, once", model_of(model)),
     ]
     for name, make in [entry for folder in folders() for entry in models_in(folder).items()]:
@@ -136,7 +136,7 @@ def downloads(model: int) -> list[tuple[str, int, int]]:
     return [(label, len(data), len(gzip.compress(data, 9))) for label, data in rows]
 
 
-PAGE = ("index.html", "viewer.css", "viewer.js")
+PAGE_FILES = ("index.html", "viewer.css", "viewer.js")
 
 
 def tables(rows: Sequence[Row], fetched: Sequence[tuple[str, int, int]]) -> str:

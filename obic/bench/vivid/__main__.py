@@ -26,8 +26,8 @@ from obic.looks import LOOKS
 from obic.segment.torch_deeplab import load_network
 from obic.weights import CodecModel, segmenter_bytes
 
-RATES = (0.02, 0.03, 0.05, 0.1)
-SHOWN, SHOWN_AT, SIDE = ("kodim04", "kodim07", "kodim13", "kodim19"), 0.03, 288  # of the sheet
+LOW_RATES = (0.02, 0.03, 0.05, 0.1)
+SHOWN, SHOWN_AT, SHOWN_SIDE = ("kodim04", "kodim07", "kodim13", "kodim19"), 0.03, 288  # of the sheet
 
 PAGE = """# Looks
 
@@ -45,7 +45,7 @@ what the vivid look gives up.
 def coded(picture: TestPicture, model: CodecModel) -> list[bytes]:
     """The files of a picture that are nearest to the rates."""
     coder = ObicCoder(codec.PictureEncoder(picture.rgb, None, 1, model=model), 1, 0, model)
-    return [nearest_file(coder, rate * picture.pixels / 8) for rate in RATES]
+    return [nearest_file(coder, rate * picture.pixels / 8) for rate in LOW_RATES]
 
 
 def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], features: PatchFeatures) -> list[str]:
@@ -59,8 +59,8 @@ def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], fea
 
 
 def middle(rgb: np.ndarray) -> np.ndarray:
-    top, left = (max(0, length - SIDE) // 2 for length in rgb.shape[:2])
-    return rgb[top : top + SIDE, left : left + SIDE]
+    top, left = (max(0, length - SHOWN_SIDE) // 2 for length in rgb.shape[:2])
+    return rgb[top : top + SHOWN_SIDE, left : left + SHOWN_SIDE]
 
 
 @command
@@ -73,7 +73,7 @@ def main() -> None:
     pictures = read_folder(args.data / "kodak")[:: args.every]
     page, sheet_file = (writable(args.out / name) for name in ("looks.md", "looks.webp"))
     model = codec.load_model(encoder=True)
-    files = dict(zip(RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
+    files = dict(zip(LOW_RATES, zip(*(coded(picture, model) for picture in pictures), strict=True), strict=True))
     features = PatchFeatures(load_network(segmenter_bytes()))
     shown = [place for place, picture in enumerate(pictures) if picture.name in SHOWN] or [0]
     rows, sheet = [], [[(f"original {pictures[place].name}", middle(pictures[place].rgb))] for place in shown]

@@ -12,7 +12,7 @@ import torch
 
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_ORDER, MAX_QUALITY
 from obic.nn.gain import interpolate
-from obic.nn.hyperprior import LOG_SCALE_MIN, LOG_STEP, index_to_scale
+from obic.nn.hyper_networks import LOG_SCALE_MIN, LOG_STEP, index_to_scale
 from obic.nn.model import CodecNetwork
 from obic.shape import Shape, quality_to_level
 from obic.train.codec.loss import WHOLE_UNTIL

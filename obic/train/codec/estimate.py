@@ -21,8 +21,8 @@ from obic.nn.rate_distortion import code_layers
 from obic.train.codec.checkpoint import load_checkpoint
 from obic.train.common.command import count, plain_errors
 
-QUALITIES = (10, 30, 50, 70, 90)
-RATES = (0.0648, 0.10, 0.15, 0.25)
+ESTIMATED_QUALITIES = (10, 30, 50, 70, 90)
+ESTIMATED_RATES = (0.0648, 0.10, 0.15, 0.25)
 
 
 @torch.no_grad()
@@ -57,13 +57,13 @@ def main() -> None:
 
 
 def report(path: Path, pictures: list[Tensor]) -> None:
-    """Prints the points of one checkpoint, and its MS-SSIM at RATES. Raises as `load_checkpoint` does."""
-    points = estimate(load_checkpoint(path).eval(), pictures, list(QUALITIES))
+    """Prints the points of one checkpoint, and its MS-SSIM at ESTIMATED_RATES. Raises as `load_checkpoint` does."""
+    points = estimate(load_checkpoint(path).eval(), pictures, list(ESTIMATED_QUALITIES))
     print(path)
-    for quality, (bpp, score) in zip(QUALITIES, points, strict=True):
+    for quality, (bpp, score) in zip(ESTIMATED_QUALITIES, points, strict=True):
         print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}")
     curve = [{"bpp": bpp, "ms_ssim": score} for bpp, score in points]
-    for rate in RATES:
+    for rate in ESTIMATED_RATES:
         score = at_rate(curve, rate, "ms_ssim")
         print(f"{rate} bpp  " + ("outside the curve" if score is None else f"MS-SSIM {score:.4f}"), flush=True)
 

@@ -15,11 +15,11 @@ from obic.train.codec.crops import Batches
 from obic.train.codec.fit_tables import GAUSSIAN_ROWS, layers_of_crops
 from obic.weights import CodecModel
 
-ANCHORS = np.linspace(1, MAX_QUALITY, 8)  # qualities at which it is fitted; between them it is interpolated
+ANCHOR_QUALITIES = np.linspace(1, MAX_QUALITY, 8)  # qualities at which it is fitted; between them it is interpolated
 DRAWS = 4  # qualities of each layer
 RARE = 3e-4  # a channel that leaves its mean less often than this is not coded
 RIDGE = 300.0  # of the regression; samples are scaled to a variance of about 1
-SHIFT = 10
+CONTEXT_SHIFT = 10
 
 
 class HyperLatent(NamedTuple):
@@ -45,10 +45,10 @@ def fitted_hyper_prior(model: CodecModel, batches: Batches, crops: int) -> Hyper
     lie at a border."""
     latents = list(hyper_latents(model, batches, crops))
     offset = np.rint(_at_qualities(_anchor_means(latents, lambda each: each.z[:, each.touched]))).astype(int)
-    weight = np.rint(_regression(latents, offset) * 2**SHIFT).astype(int)
+    weight = np.rint(_regression(latents, offset) * 2**CONTEXT_SHIFT).astype(int)
     uncoded = np.zeros((len(HYPER_ORDER), *offset.shape), int)
-    rows = _cheapest_rows(latents, HyperPrior(uncoded, offset, weight, SHIFT))
-    return HyperPrior(np.rint([_at_qualities(of_pass) for of_pass in rows]).astype(int), offset, weight, SHIFT)
+    rows = _cheapest_rows(latents, HyperPrior(uncoded, offset, weight, CONTEXT_SHIFT))
+    return HyperPrior(np.rint([_at_qualities(of_pass) for of_pass in rows]).astype(int), offset, weight, CONTEXT_SHIFT)
 
 
 def _regression(latents: Sequence[HyperLatent], offset: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ def _deviation(each: HyperLatent, offset: np.ndarray) -> np.ndarray:
 def _cheapest_rows(latents: Sequence[HyperLatent], prior: HyperPrior) -> np.ndarray:
     """[4, A, Z]: for each pass, anchor and channel."""
     channels, symbols = prior.offset.shape[1], 2 * HYPER_CLAMP + 1
-    counts = np.zeros((len(HYPER_ORDER), len(ANCHORS), channels, symbols))
+    counts = np.zeros((len(HYPER_ORDER), len(ANCHOR_QUALITIES), channels, symbols))
     for each in latents:
         for number, (places, mean, _) in enumerate(prior.walk(each.z, each.touched, each.quality)):
             values = np.clip(each.z[:, *places] - mean, -HYPER_CLAMP, HYPER_CLAMP) + HYPER_CLAMP
@@ -103,9 +103,9 @@ def _cheapest_row(histogram: np.ndarray) -> int:
 def _anchor_means(latents: Sequence[HyperLatent], values: Callable[[HyperLatent], np.ndarray]) -> np.ndarray:
     """The mean of each channel's values, [Z, n] of a latent, at each anchor [A, Z]. A latent counts for the two anchors
     round its quality, by nearness."""
-    sums, count = 0, np.zeros((len(ANCHORS), 1))
+    sums, count = 0, np.zeros((len(ANCHOR_QUALITIES), 1))
     for each in latents:
-        shares = np.zeros((len(ANCHORS), 1))
+        shares = np.zeros((len(ANCHOR_QUALITIES), 1))
         for anchor, share in _near_anchors(each.quality):
             shares[anchor] = share
         found = values(each)
@@ -116,12 +116,12 @@ def _anchor_means(latents: Sequence[HyperLatent], values: Callable[[HyperLatent]
 
 def _near_anchors(quality: int) -> tuple[tuple[int, float], ...]:
     """The two anchors round a quality, and the share of each."""
-    place = float(np.interp(quality, ANCHORS, np.arange(len(ANCHORS))))
-    low = min(int(place), len(ANCHORS) - 2)
+    place = float(np.interp(quality, ANCHOR_QUALITIES, np.arange(len(ANCHOR_QUALITIES))))
+    low = min(int(place), len(ANCHOR_QUALITIES) - 2)
     return (low, low + 1 - place), (low + 1, place - low)
 
 
 def _at_qualities(table: np.ndarray) -> np.ndarray:
     """Values at the anchors [A, Z] -> at every quality [100, Z]."""
     qualities = np.arange(1, MAX_QUALITY + 1)
-    return np.stack([np.interp(qualities, ANCHORS, channel) for channel in table.T], 1)
+    return np.stack([np.interp(qualities, ANCHOR_QUALITIES, channel) for channel in table.T], 1)

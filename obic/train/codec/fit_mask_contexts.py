@@ -21,7 +21,7 @@ import obic.entropy
 from obic.entropy.context_walk import walk_plane
 from obic.masks import VOID, grid_labels
 
-LONG_SIDES = (320, 480, 640, 960)
+PICTURE_LONG_SIDES = (320, 480, 640, 960)
 OUTPUT = Path(obic.entropy.__file__).with_name("mask_contexts.py")
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     counts = np.zeros((1024, 2), np.int64)
     for archive in parser.parse_args().archives:
         for mask in exact_masks(archive):
-            for long_side in LONG_SIDES:
+            for long_side in PICTURE_LONG_SIDES:
                 grid = object_grid(mask, long_side)
                 if grid.any():
                     count_contexts(grid, counts)

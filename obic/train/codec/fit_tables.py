@@ -14,7 +14,7 @@ from obic.backends import Array
 from obic.constants import ESCAPE, MAX_QUALITY, MAX_SYMBOL, TABLE_ROWS, TABLE_SYMBOLS
 from obic.entropy.layer import LayerCoder
 from obic.entropy.tables import Tables, gaussian_probabilities, gaussian_tables, tables_from_probabilities
-from obic.nn.hyperprior import index_to_scale
+from obic.nn.hyper_networks import index_to_scale
 from obic.train.codec.crops import Batches
 from obic.weights import CodecModel
 

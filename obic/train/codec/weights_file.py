@@ -15,7 +15,7 @@ from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_CLAMP, MAX_QUALITY, 
 from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.tables import Tables, gaussian_tables
 from obic.nn.gain import interpolate
-from obic.nn.hyperprior import LOG_STEP, log_scale_to_index
+from obic.nn.hyper_networks import LOG_STEP, log_scale_to_index
 from obic.nn.model import CodecNetwork
 from obic.shape import quality_to_level
 from obic.train.codec.checkpoint import load_checkpoint

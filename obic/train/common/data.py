@@ -16,12 +16,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from obic.masks import OBJECT, VOID
 from obic.segment.deeplab import CLASSES
 from obic.train.common import parallel
 
-VOID = 255
-UNKNOWN = 254  # an object of no known class
-PICTURE_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
+TRAINING_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
 MASK_ENDING = "-mask"  # of the name that `obic mask` gives to what it makes
 
 
@@ -103,7 +102,7 @@ def read_samples(
             if number == limit:
                 return
     if not number:
-        raise FileNotFoundError(f"no pictures ({' '.join(PICTURE_SUFFIXES)}) in {', '.join(map(str, paths))}")
+        raise FileNotFoundError(f"no pictures ({' '.join(TRAINING_SUFFIXES)}) in {', '.join(map(str, paths))}")
 
 
 def described(samples: list[Sample]) -> str:
@@ -158,7 +157,7 @@ def with_masks(names: Iterable[str]) -> dict[str, str | None]:
     files = defaultdict(list)
     for name in names:
         place = PurePosixPath(name)
-        if place.suffix.lower() in PICTURE_SUFFIXES and not place.name.startswith("."):
+        if place.suffix.lower() in TRAINING_SUFFIXES and not place.name.startswith("."):
             files[str(place.with_suffix(""))].append(name)
     masks, pictures = {}, {}
     for stem, each in files.items():
@@ -191,8 +190,8 @@ def _labels(data: bytes) -> Image.Image:
         raise ValueError(f"a mask is grey or has a palette, not {image.mode}")
     values = np.array(image.convert("L") if image.mode == "1" else image)
     if not ((values > 0) & (values < VOID)).any():
-        values[values == VOID] = UNKNOWN
-    values[(values > CLASSES) & (values < VOID)] = UNKNOWN
+        values[values == VOID] = OBJECT
+    values[(values > CLASSES) & (values < VOID)] = OBJECT
     return Image.fromarray(values)
 
 

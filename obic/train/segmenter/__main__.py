@@ -48,7 +48,7 @@ FINE_TUNING_RATES = (3e-4, 1.5e-3)  # of the backbone and the head
 LATE = 0.5  # of the time: from then on the stage at 1/8 of a pre-trained network learns, too
 # (share of the time at which a stage ends, side of the crop, pictures a step)
 PRETRAINED_STAGES = ((0.6, 256, 12), (0.85, 320, 8), (1.0, 384, 6))
-STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
+SCRATCH_STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
 
 
 def note(path: Path, figures: dict[str, float]) -> None:
@@ -103,7 +103,7 @@ def start(args: argparse.Namespace, source: Iterator) -> Start:
     if not path:
         return Start(pretrained() if args.backbone == LITE else DeepLab(args.backbone), args.done)
     if args.init and path.suffix == ".npz":
-        pictures = [source.send((STAGES[1][1], 64))[0].cpu() for _ in range(8)]
+        pictures = [source.send((SCRATCH_STAGES[1][1], 64))[0].cpu() for _ in range(8)]
         begun = Start(unfold_norms(packed(path), pictures), args.done)
     else:
         state = read_whole(path, *CHECKPOINT)
@@ -134,7 +134,7 @@ def train(args: argparse.Namespace) -> None:
         model, done, averaged = start(args, source)
         args.out.mkdir(parents=True, exist_ok=True)
     tuned = model.backbone == LITE
-    stages = PRETRAINED_STAGES if tuned else STAGES
+    stages = PRETRAINED_STAGES if tuned else SCRATCH_STAGES
     model = model.to(device, memory_format=torch.channels_last).train()
     parallel.start_equal(model)
     average = Average(model, args.average)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from obic.masks import VOID
 from obic.segment.deeplab import CLASSES
-from obic.train.common.data import VOID, Sample
+from obic.train.common.data import Sample
 from obic.train.segmenter import no_object
 
 LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resolution

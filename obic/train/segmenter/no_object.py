@@ -15,7 +15,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from obic.train.common.data import VOID, Sample
+from obic.masks import VOID
+from obic.train.common.data import Sample
 
 SOURCE = "no object"
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from obic.masks import VOID
 from obic.segment.builtin import STRIDE, DeepLabSegmenter, foreground
 from obic.segment.deeplab import DeepLab
 from obic.segment.torch_deeplab import TorchDeepLab
 from obic.train.common.curves import say
-from obic.train.common.data import VOID
 from obic.train.segmenter.held_out import HeldOut
 
 # To choose from.

@@ -16,7 +16,7 @@ from obic.nn.rate_distortion import distortion
 from obic.segment.deeplab import DeepLab
 
 WASSERSTEIN = 1.0  # its weight beside the distortion
-WINDOWS = (4, 8, 4, 4)  # places of each view: 16 pixels, of the first and the last 32
+VIEW_WINDOWS = (4, 8, 4, 4)  # places of each view: 16 pixels, of the first and the last 32
 FAINT = 0.05  # of a view's deviation: channels with much less than that hardly count
 FLAT = 0.02  # of a channel's: the same for places
 
@@ -51,7 +51,7 @@ class Views(nn.Module):
 def wasserstein(made: list[Tensor], true: list[Tensor]) -> Tensor:
     """Mean squared difference of the local means and deviations of two pictures' views, in units of the true ones'."""
     total = made[0].new_zeros((), dtype=torch.float32)
-    for a, b, window in zip(made, true, WINDOWS, strict=True):
+    for a, b, window in zip(made, true, VIEW_WINDOWS, strict=True):
         a, b = a.float(), b.float()
         unit = b.std((0, 2, 3), keepdim=True) + FAINT * b.std() + 1e-6
         (mean_a, spread_a), (mean_b, spread_b) = _moments(a / unit, window), _moments(b / unit, window)
