@@ -2,7 +2,7 @@
 
 The analysis transform gives every picture a good latent in one go; this looks for a better one near it. Rounding is
 made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and Mandt 2020, "Improving
-inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table indices.
+inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table rows.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class _Rows(NamedTuple):
     cells: Tensor
     conditions: Tensor
     hyper: Tensor
-    index: Tensor
+    table_rows: Tensor
 
-    def of(self, area: Area) -> _Rows:
+    def cropped(self, area: Area) -> _Rows:
         return _Rows(self.level, self.weight, *(maps[..., *area] for maps in self[2:]))
 
 
@@ -68,7 +68,7 @@ def refine(
         pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
         pixels = pad_to_cells(pixels.float() / 255)
         schedule = islice(shares, steps)
-        better = _refined_tile(network, pixels, refined[..., *outer], rows.of(outer), schedule, generator)
+        better = _refined_tile(network, pixels, refined[..., *outer], rows.cropped(outer), schedule, generator)
         refined[..., *inner] = better[..., *crop]
     next(shares, None)  # tells of the last step
     return refined.permute(0, 2, 3, 1)
@@ -98,17 +98,17 @@ def _refined_tile(
 
 def _rows(model: CodecModel, features: Tensor, coders: Sequence[LayerCoder]) -> _Rows:
     backend, device = model.backend, features.device
-    hyper, index = [], []
+    hyper, table_rows = [], []
     for coder in coders:
-        z = coder.settle(hyper_latent(model, features, coder))
+        z = coder.codable(hyper_latent(model, features, coder))
         hyper.append(hyper_features(backend, z, *coder.cells.shape).permute(0, 3, 1, 2))
-        index.append(coder.index(z))
+        table_rows.append(coder.table_rows(z))
     quality = torch.tensor([float(coder.quality) for coder in coders], device=device)
     level = quality_to_level(quality, backend.shape.levels)
     cells = torch.from_numpy(np.stack([coder.cells for coder in coders])[:, None]).to(device).float()
     conditions = backend.network.conditions(cells, level)
-    index = torch.from_numpy(np.stack(index)).to(device)
-    return _Rows(level, distortion_weight(quality), cells, conditions, torch.cat(hyper), index)
+    table_rows = torch.from_numpy(np.stack(table_rows)).to(device)
+    return _Rows(level, distortion_weight(quality), cells, conditions, torch.cat(hyper), table_rows)
 
 
 def _loss(
@@ -121,14 +121,14 @@ def _loss(
 
     def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
         nonlocal coded
-        value = _rounded((scaled - mean) / step, temperature, generator) * (rows.index > 0)
+        value = _rounded((scaled - mean) / step, temperature, generator) * (rows.table_rows > 0)
         coded = torch.where(mask, value, coded)
         return value
 
     decoded = network.context(rows.hyper, rows.conditions, rows.cells, quantise) * network.gain.inverse(rows.level)
     output = network.synthesis(decoded.sum(0, keepdim=True), rows.conditions.sum(0, keepdim=True)) + 0.5
-    scale = index_to_scale(rows.index + 0.5)  # indices are rounded down
-    bits = (gaussian_bits(coded, scale) * (rows.index > 0) * rows.cells).sum()
+    scale = index_to_scale(rows.table_rows + 0.5)  # rows are rounded down
+    bits = (gaussian_bits(coded, scale) * (rows.table_rows > 0) * rows.cells).sum()
     lost = distortion(output, pixels, F.interpolate(rows.cells[:, 0][None], scale_factor=CELL))[0]
     return (rows.weight * rows.cells.mean((1, 2, 3)) * lost).sum() + bits / pixels[0, 0].numel()
 

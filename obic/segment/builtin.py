@@ -62,7 +62,7 @@ def foreground(logits: np.ndarray, threshold: float, height: int, width: int) ->
     return resized(whole(logits[..., 0], threshold), height, width) > threshold
 
 
-def load_segmenter(source: str | Path | bytes, backend: str = "numpy", device: str = "cpu") -> DeepLabSegmenter:
+def read_segmenter(source: str | Path | bytes, backend: str = "numpy", device: str = "cpu") -> DeepLabSegmenter:
     """Read a weights file, or its bytes. backend: "numpy" or "torch"; device: of PyTorch's.
 
     Raises OSError, and KeyError or RuntimeError when it is not one of ours.
@@ -83,6 +83,6 @@ def _network(arrays: Mapping[str, np.ndarray], backend: str, device: str) -> Net
 
         return NumpyDeepLab(arrays)
     from obic.backends import choose_device
-    from obic.segment.torch_deeplab import TorchDeepLab, unpack
+    from obic.segment.torch_deeplab import TorchDeepLab, from_int8_arrays
 
-    return TorchDeepLab(unpack(arrays).to(choose_device(device)))
+    return TorchDeepLab(from_int8_arrays(arrays).to(choose_device(device)))

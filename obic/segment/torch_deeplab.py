@@ -66,8 +66,11 @@ def _take_norms(network: DeepLab) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     return taken
 
 
-def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> dict[str, np.ndarray]:
-    """The arrays of the weights file, from a folded network. int8: symmetric, one scale an output channel."""
+def int8_arrays(network: DeepLab, backbone: str, long_side: int, threshold: float) -> dict[str, np.ndarray]:
+    """The arrays of the weights file, from a folded network; weights are symmetric, with a scale an output channel.
+
+    backbone: one of BACKBONES. long_side: pixels. threshold: a logit.
+    """
     arrays = {"backbone": np.array(backbone), "long_side": np.array(long_side), "threshold": np.array(threshold)}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -79,8 +82,8 @@ def pack(network: DeepLab, backbone: str, long_side: int, threshold: float) -> d
     return arrays
 
 
-def unpack(arrays: Mapping[str, np.ndarray]) -> DeepLab:
-    """The inverse of `pack`, on the CPU. Raises KeyError or RuntimeError when arrays are missing or do not fit."""
+def from_int8_arrays(arrays: Mapping[str, np.ndarray]) -> DeepLab:
+    """The inverse of `int8_arrays`, on the CPU. Raises KeyError or RuntimeError where arrays are missing or misfit."""
     with blank():
         network = DeepLab(str(arrays["backbone"]))
         for convolution, norm in _take_norms(network):
@@ -97,4 +100,4 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> DeepLab:
 
 def load_network(source: Path | bytes) -> DeepLab:
     """The network of a weights file, or of its bytes. Raises as `read_arrays`, and KeyError or RuntimeError."""
-    return unpack(read_arrays(source))
+    return from_int8_arrays(read_arrays(source))

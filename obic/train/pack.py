@@ -18,7 +18,7 @@ import torch
 from obic.looks import LOOKS
 from obic.train.codec.checkpoint import checkpoint_log, read_codec
 from obic.train.codec.small_copy import write_small_copy
-from obic.train.codec.weights_file import pack
+from obic.train.codec.weights_file import packed_codec
 from obic.train.common.command import count, output, plain_errors, share
 from obic.train.common.data import load_samples
 from obic.train.common.manifest import default_entry, sha256, write_codec, write_look
@@ -43,7 +43,7 @@ def pack_codec(args: argparse.Namespace, about: Mapping) -> None:
         training, looks = default_entry(args.checkpoint)["training"], looks_of(args.checkpoint)
     else:
         training, looks = {**checkpoint_log(args.checkpoint), **about}, {}
-    data, model, sizes = pack(args.checkpoint, load_samples(args.data, limit=args.limit), args.crops)
+    data, model, sizes = packed_codec(args.checkpoint, load_samples(args.data, limit=args.limit), args.crops)
     name = f"{model.fingerprint:08x}"
     write_codec(args.out, data, {
         "fingerprint": name,

@@ -38,7 +38,7 @@ def test_pixel_masking_codes_the_edge_twice(picture, tiny_encoder):
 
 
 def test_rows_of_the_table(picture, tiny_encoder, monkeypatch):
-    monkeypatch.setattr(ablation, "QUALITIES", (50,))
+    monkeypatch.setattr(ablation, "CODED_QUALITIES", (50,))
     rows = list(ablation.measured([picture], ablation.ABLATIONS["masking"], tiny_encoder))
     assert [row[:2] for row in rows] == [["50", "features"], ["50", "pixels"]]
     assert all(len(row) == len(ablation.HEADINGS) for row in rows)

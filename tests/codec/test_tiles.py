@@ -120,11 +120,11 @@ def test_entropy_coding_in_blocks_gives_the_same_bytes(tiny_encoder, monkeypatch
     cells[3:5, 2:9] = False
     _, z, residual, *_ = coded(model, picture(140, 220), cells, WHOLE)
     coder = LayerCoder(model.entropy, cells, 70)
-    data, index = coder.encode(z, residual), coder.index(z)
-    monkeypatch.setattr(layer, "BLOCK", 100)
-    monkeypatch.setattr(scale_map, "BLOCK", 5)
+    data, index = coder.encode(z, residual), coder.table_rows(z)
+    monkeypatch.setattr(layer, "SORTED_AT_ONCE", 100)
+    monkeypatch.setattr(scale_map, "PLACES_AT_ONCE", 5)
     coder = LayerCoder(model.entropy, cells, 70)
-    assert np.array_equal(coder.index(z), index)
+    assert np.array_equal(coder.table_rows(z), index)
     assert coder.encode(z, residual) == data
     for again, before in zip(coder.decode(data), (z, residual), strict=True):
         assert np.array_equal(again, before)

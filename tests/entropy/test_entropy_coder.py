@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obic.entropy import Tables, default_scales, gaussian_probabilities, gaussian_tables, tables_from_probabilities
-from obic.entropy.coder import Decoder, Encoder, model, uniform
+from obic.entropy.coder import Decoder, Encoder, distribution, uniform
 from obic.errors import FormatError
 from shared import oracle
 
@@ -18,7 +18,7 @@ TABLES = gaussian_tables()
 def encode(groups):
     encoder = Encoder()
     for symbols, counts in groups:
-        encoder.encode(np.array(symbols), model(counts))
+        encoder.encode(np.array(symbols), distribution(counts))
     return encoder.finish()
 
 
@@ -51,7 +51,7 @@ def test_round_trip_and_oracle(data):
     stream = encode(groups)
     decoder, independent = Decoder(stream), oracle.RangeDecoder(stream)
     for symbols, counts in groups:
-        assert decoder.decode(len(symbols), model(counts)).tolist() == symbols
+        assert decoder.decode(len(symbols), distribution(counts)).tolist() == symbols
         integers = [int(count) for count in counts]
         assert [independent.symbol(integers) for _ in symbols] == symbols
     decoder.finish()
@@ -67,7 +67,7 @@ def test_constriction_uses_exactly_our_counts(row):
     for symbol in range(len(counts)):
         for quantile in (int(left[symbol]), int(left[symbol + 1]) - 1):
             point = (quantile * scale).to_bytes(8, "big")
-            assert Decoder(point).decode(1, model(counts))[0] == symbol
+            assert Decoder(point).decode(1, distribution(counts))[0] == symbol
             assert oracle.RangeDecoder(point).symbol([int(count) for count in counts]) == symbol
 
 
@@ -85,7 +85,7 @@ def test_carries_and_long_runs():
     for tail in ([0] * 40, [2] * 40, [1] * 40):
         symbols = [1] * 60 + tail
         stream = encode([(symbols, narrow)])
-        assert Decoder(stream).decode(100, model(narrow)).tolist() == symbols
+        assert Decoder(stream).decode(100, distribution(narrow)).tolist() == symbols
         independent = oracle.RangeDecoder(stream)
         assert [independent.symbol(narrow.tolist()) for _ in symbols] == symbols
         assert independent.is_shortest()
@@ -113,7 +113,7 @@ def test_only_the_shortest_stream_is_accepted():
     for data in cut + [bytes([byte]) + stream[1:] for byte in range(256)]:
         decoder = Decoder(data)
         try:
-            decoded = decoder.decode(60, model(counts))
+            decoded = decoder.decode(60, distribution(counts))
             decoder.finish()
         except FormatError:
             decoded = None
@@ -125,7 +125,7 @@ def test_only_the_shortest_stream_is_accepted():
 
     for longer in (stream + b"\0", stream + b"\1", stream + bytes(40), stream + stream):
         decoder = Decoder(longer)
-        decoder.decode(60, model(counts))
+        decoder.decode(60, distribution(counts))
         with pytest.raises(FormatError, match="damaged"):
             decoder.finish()
 
@@ -133,7 +133,7 @@ def test_only_the_shortest_stream_is_accepted():
 def test_other_tables_that_need_fewer_bits_are_noticed():
     stream = encode([([64] * 50, TABLES.counts[50])])
     decoder = Decoder(stream)
-    decoder.decode(50, model(TABLES.counts[45]))
+    decoder.decode(50, distribution(TABLES.counts[45]))
     with pytest.raises(FormatError, match="other tables"):
         decoder.finish()
 

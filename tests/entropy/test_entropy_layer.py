@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obic.entropy import ScaleMap, hyper_cells
-from obic.entropy.coder import Decoder, Encoder, model, uniform
+from obic.entropy.coder import Decoder, Encoder, distribution, uniform
 from obic.entropy.layer import _decode_values
 from obic.entropy.scale_map import Hidden
 from obic.errors import FormatError
@@ -96,7 +96,7 @@ def test_escapes_to_the_largest_magnitude():
 
 def test_an_escape_longer_than_the_format_allows():
     encoder = Encoder()
-    encoder.encode([129], model(TABLES.counts[20]))
+    encoder.encode([129], distribution(TABLES.counts[20]))
     encoder.encode([20], uniform(32))
     with pytest.raises(FormatError, match="20 bits"):
         _decode_values(Decoder(encoder.finish()), np.array([20], np.uint8), TABLES)
@@ -156,7 +156,7 @@ def test_scale_map_is_pytorchs_pixel_shuffle():
     sums = torch.from_numpy(toy.weight.astype(np.int64)) @ torch.from_numpy(z.clip(-127, 127).reshape(2, 15))
     sums = (sums + torch.from_numpy(np.repeat(toy.bias[6], 16)[:, None])) >> toy.shift
     expected = torch.nn.functional.pixel_shuffle(sums.clamp(0, 63).reshape(1, CHANNELS * 16, 3, 5), 4)[0]
-    index = toy.scale_map.index(z, 7)
+    index = toy.scale_map.table_rows(z, 7)
     assert index.dtype == np.uint8
     assert np.array_equal(index, expected.numpy())
     assert np.array_equal(index, oracle.table_index(toy.weight, toy.bias, toy.shift, z, 7))
@@ -167,21 +167,21 @@ def test_scale_map_is_exact_up_to_its_bound():
     weight[1] += 1
     bias = np.zeros((100, 1), np.int64)
     scale_map = ScaleMap(weight, bias, 0)
-    assert scale_map.index(np.array([[[-127]]]), 1).max() == 0
+    assert scale_map.table_rows(np.array([[[-127]]]), 1).max() == 0
     bias[:] = -(2**45) * 127
-    assert scale_map.index(np.array([[[127]]]), 1).max() == 63
+    assert scale_map.table_rows(np.array([[[127]]]), 1).max() == 63
     with pytest.raises(ValueError, match=r"2\*\*53"):
         ScaleMap(weight * 2, bias, 0)
-    narrow = ScaleMap(weight, -(weight[:1] * 127).repeat(100, 0), 0).index(np.array([[[127]]]), 1)
+    narrow = ScaleMap(weight, -(weight[:1] * 127).repeat(100, 0), 0).table_rows(np.array([[[127]]]), 1)
     assert narrow.ravel().tolist() == [0, 63] + [0] * 14, "2**45 * 127 and 127 more differ in the last bits"
 
 
 def test_hidden_units_are_those_of_the_spec():
     toy = Toy(seed=2)
     z = np.random.default_rng(0).integers(-300, 300, (HYPER_CHANNELS, 3, 5))
-    index = toy.scale_map.index(z, 7)
+    index = toy.scale_map.table_rows(z, 7)
     assert np.array_equal(index, oracle.table_index(toy.weight, toy.bias, toy.shift, z, 7, toy.hidden))
-    assert (index != ScaleMap(toy.weight, toy.bias, toy.shift).index(z, 7)).mean() > 0.3
+    assert (index != ScaleMap(toy.weight, toy.bias, toy.shift).table_rows(z, 7)).mean() > 0.3
 
 
 def test_hidden_units_are_checked():

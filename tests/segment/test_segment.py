@@ -7,11 +7,11 @@ import torchvision
 from torch import nn
 
 from obic.segment import CLASS_NAMES
-from obic.segment.builtin import DeepLabSegmenter, load_segmenter
+from obic.segment.builtin import DeepLabSegmenter, read_segmenter
 from obic.segment.deeplab import CLASSES, DeepLab
 from obic.segment.numpy_deeplab import NumpyDeepLab
 from obic.segment.shapes import LITE
-from obic.segment.torch_deeplab import TorchDeepLab, fold_norms, load_network, pack, unpack
+from obic.segment.torch_deeplab import TorchDeepLab, fold_norms, from_int8_arrays, int8_arrays, load_network
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +92,21 @@ def test_folding_changes_nothing(network, folded):
 
 
 def test_int8_weights_survive_the_file(folded, picture, tmp_path):
-    arrays = pack(folded, "resnet34", 96, 0.5)
+    arrays = int8_arrays(folded, "resnet34", 96, 0.5)
     np.savez_compressed(tmp_path / "w.npz", **arrays)
-    loaded = load_segmenter((tmp_path / "w.npz").read_bytes(), "torch")
+    loaded = read_segmenter((tmp_path / "w.npz").read_bytes(), "torch")
     assert (loaded.long_side, loaded.threshold) == (96, 0.5)
-    again = DeepLabSegmenter(TorchDeepLab(unpack(arrays)), 96, 0.5)
+    again = DeepLabSegmenter(TorchDeepLab(from_int8_arrays(arrays)), 96, 0.5)
     np.testing.assert_array_equal(loaded(picture), again(picture))
     network = load_network(tmp_path / "w.npz")
     stem = network.stem[0].weight
     assert (stem - folded.stem[0].weight).abs().max() <= arrays["stem.0.scale"].max() * 0.5001
-    again = pack(network, "resnet34", 96, 0.5)
+    again = int8_arrays(network, "resnet34", 96, 0.5)
     np.testing.assert_array_equal(again["layer4.2.conv2.weight"], arrays["layer4.2.conv2.weight"])
 
 
 def test_every_weight_is_one_byte(folded):
-    arrays = pack(folded, "resnet34", 96, 0.0)
+    arrays = int8_arrays(folded, "resnet34", 96, 0.0)
     convolutions = [name for name in arrays if name.endswith(".weight")]
     assert len(convolutions) == sum(isinstance(module, nn.Conv2d) for module in folded.modules())
     assert {arrays[name].dtype for name in convolutions} == {np.dtype(np.int8)}
@@ -116,7 +116,7 @@ def test_every_weight_is_one_byte(folded):
 def test_a_foreign_file_of_weights_is_refused(tmp_path):
     np.savez(tmp_path / "w.npz", backbone=np.array("resnet34"))
     with pytest.raises(KeyError):
-        load_segmenter(tmp_path / "w.npz")
+        read_segmenter(tmp_path / "w.npz")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (37, 53)])
@@ -141,8 +141,8 @@ def test_other_arrays_are_refused(folded, picture):
 def test_numpy_computes_what_torch_does(backbone):
     """From the same packed weights, within what float32 rounds."""
     torch.manual_seed(0)
-    arrays = pack(fold_norms(DeepLab(backbone)), backbone, 96, 0.0)
-    network, numpy_network = unpack(arrays), NumpyDeepLab(arrays)
+    arrays = int8_arrays(fold_norms(DeepLab(backbone)), backbone, 96, 0.0)
+    network, numpy_network = from_int8_arrays(arrays), NumpyDeepLab(arrays)
     for size in ((64, 96), (48, 32)):
         pictures = np.random.default_rng(0).random((2, *size, 3), np.float32)
         with torch.no_grad():

@@ -9,7 +9,7 @@ from torch import nn
 
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.efficientnet import Conv2d, channels
-from obic.segment.torch_deeplab import fold_norms, pack, unpack
+from obic.segment.torch_deeplab import fold_norms, from_int8_arrays, int8_arrays
 from obic.train.segmenter.fine_tune import FineTuning, backbone, dilate_by_phases, from_phases, hold, phases
 from obic.train.segmenter.imagenet import imagenet_state, pretrained
 
@@ -69,16 +69,16 @@ def test_the_last_stages_are_dilated_to_output_stride_sixteen(network):
 def test_int8_weights_survive_packing(network):
     copy = DeepLab(LITE)
     copy.load_state_dict(network.state_dict())
-    arrays = pack(fold_norms(copy), LITE, 336, 0.0)
+    arrays = int8_arrays(fold_norms(copy), LITE, 336, 0.0)
     weights = [array for name, array in arrays.items() if name.endswith(".weight")]
     assert len(weights) == sum(isinstance(module, nn.Conv2d) for module in network.modules())
     assert {weight.dtype for weight in weights} == {np.dtype(np.int8)}
-    again = unpack(arrays)
+    again = from_int8_arrays(arrays)
     rgb = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         expected, logits = copy(rgb), again(rgb)
     assert (logits - expected).abs().mean() < 0.1 * expected.abs().mean()
-    repacked = pack(again, LITE, 336, 0.0)
+    repacked = int8_arrays(again, LITE, 336, 0.0)
     assert all(np.array_equal(repacked[name], array) for name, array in arrays.items() if name.endswith(".weight"))
 
 

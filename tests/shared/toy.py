@@ -47,8 +47,8 @@ class Toy:
         random = np.random.default_rng(seed)
         coder = self.coder(cells, quality)
         z = np.rint(random.standard_cauchy((HYPER_CHANNELS, *coder.touched.shape)) * spread).clip(-(10**6), 10**6)
-        z = coder.settle(z.astype(np.int32))
-        index = coder.index(z)
+        z = coder.codable(z.astype(np.int32))
+        index = coder.table_rows(z)
         r = np.rint(random.standard_cauchy(index.shape) * spread).clip(-(10**6), 10**6)
         return z, (r * cells * (index > 0)).astype(np.int32)
 

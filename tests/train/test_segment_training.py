@@ -17,7 +17,7 @@ from PIL import Image
 from obic.bench.common.pictures import PictureError
 from obic.bench.segmenter.scores import empty_pictures, presence, score
 from obic.masks import OBJECT, VOID
-from obic.segment import load_segmenter
+from obic.segment import read_segmenter
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.torch_deeplab import fold_norms, norms
 from obic.train.common.data import Sample
@@ -190,7 +190,7 @@ def test_only_those_who_looked_say_that_there_is_no_object():
     empty = replace(sample(), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
     samples = [sample("voc"), sample("more"), *(replace(empty, name=name) for name in (known, held, "guessed")),
                replace(empty, name="looked at", mask_kind="exact"), replace(sample("seen"), mask_kind="pseudo")]
-    kept = no_object.settled([*samples, replace(sample(known), mask_kind="pseudo")])
+    kept = no_object.without_guesses([*samples, replace(sample(known), mask_kind="pseudo")])
     assert [s.name for s in kept] == ["voc", "more", known, held, "looked at", "seen", known]
     assert all(no_object.is_empty(s) and s.mask_kind == "exact" for s in kept if s.source == no_object.SOURCE)
     training, held_out = split(kept, 1)
@@ -292,9 +292,9 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
     mixed = ("--mix", tmp_path / "packed.npz", "--share", 0.5)
     done = run(*pack, "--out", tmp_path / "mixed.npz", *mixed)
     assert done.returncode == 0, done.stderr
-    assert load_segmenter(tmp_path / "mixed.npz", "torch")(sample().rgb).shape == (60, 100)
+    assert read_segmenter(tmp_path / "mixed.npz", "torch")(sample().rgb).shape == (60, 100)
     done = run(*small, "--init", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert state["progress"] == 1 and set(state["model"]) == set(DeepLab(backbone).state_dict())
-    assert load_segmenter(tmp_path / "packed.npz", "torch")(sample().rgb).shape == (60, 100)
+    assert read_segmenter(tmp_path / "packed.npz", "torch")(sample().rgb).shape == (60, 100)

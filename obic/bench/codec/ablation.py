@@ -28,7 +28,7 @@ from obic.constants import PART_PIXEL_MASK
 from obic.container import mux, open_container
 from obic.entropy.layer import LayerCoder
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
-from obic.segment.builtin import DeepLabSegmenter, load_segmenter, read_arrays
+from obic.segment.builtin import DeepLabSegmenter, read_arrays, read_segmenter
 from obic.segment.deeplab import BACKBONES, DeepLab
 from obic.weights import CodecModel, segmenter_bytes
 
@@ -87,7 +87,7 @@ def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> 
     layers, streams = [], {}
     for label in (0, 1):
         coder = LayerCoder(model.entropy, owners == label, quality)
-        own_z, residual = inference.encode_cells(model, features, coder, z=coder.settle(z))
+        own_z, residual = inference.encode_cells(model, features, coder, z=coder.codable(z))
         stream = coder.encode(own_z, residual)
         streams[label] = bytes(round(len(stream) - hyper_bytes(z, coder.cells, quality, model)))  # as if without z
         layers.append(inference.decode_cells(model, own_z, residual, coder))
@@ -249,7 +249,7 @@ def main() -> None:
     side = segmenter.long_side
     headings = ["backbone", "M parameters", f"GFLOPs at {side}x{side}", "at 512x512", "seconds", "foreground IoU",
                 "mIoU"]
-    segmenters = {backbone_of(path): load_segmenter(path, "torch") for path in args.segmenters}
+    segmenters = {backbone_of(path): read_segmenter(path, "torch") for path in args.segmenters}
     segmenters[backbone_of(segmenter_bytes())] = segmenter
     replace_section(args.out, "backbone", table(headings, list(backbones(args.data, segmenters, side))))
     headings = ["masks", "bpp", "mask bytes", "MS-SSIM", "in the object", "in the background"]

@@ -155,7 +155,7 @@ def hyper_bytes(z: np.ndarray, cells: np.ndarray, quality: int, model: CodecMode
     An escape counts as its first symbol.
     """
     total = 0.0
-    for places, mean, rows in model.entropy.hyper_prior.walk(z, hyper_cells(cells), quality):
+    for places, mean, rows in model.entropy.hyper_prior.passes(z, hyper_cells(cells), quality):
         values, rows = z[:, *places] - mean, rows[:, None]
         symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL
         bits = PRECISION - np.log2(model.entropy.tables.counts[rows, symbols])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from obic.bench.common.script import command, number
 from obic.bench.segmenter.scores import empty_pictures, labelled_pictures, presence, score
-from obic.segment import load_segmenter
+from obic.segment import read_segmenter
 from obic.segment.adapters import resolve
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     if args.segmenter:
         segmenter = resolve(args.segmenter, args.device)
     else:
-        segmenter = load_segmenter(args.weights, args.backend, args.device)
+        segmenter = read_segmenter(args.weights, args.backend, args.device)
         segmenter.long_side = args.long_side or segmenter.long_side
     result = score(segmenter, islice(labelled_pictures(args.data), 0, None, args.every))
     if args.empty:

@@ -23,7 +23,7 @@ from obic.bench.common.markdown import prose
 from obic.bench.common.script import command, number, page
 from obic.bench.segmenter.scores import labelled_pictures
 from obic.masks import VOID
-from obic.segment.builtin import DeepLabSegmenter, load_segmenter
+from obic.segment.builtin import DeepLabSegmenter, read_segmenter
 from obic.segment.edges import CHOSEN, Settings, box_mean, leaning, refined
 from obic.segment.labels import resized
 from obic.segment.whole import whole
@@ -85,7 +85,7 @@ def look(path: Path, data: Path, every: int, long_side: int | None) -> tuple[flo
 
 def _segmenter(path: Path) -> DeepLabSegmenter:
     if path.suffix != ".pt":
-        return load_segmenter(path, "torch")
+        return read_segmenter(path, "torch")
     import torch
 
     from obic.segment.deeplab import DeepLab

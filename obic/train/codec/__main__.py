@@ -15,7 +15,7 @@ from obic.train.codec.course import Course, Log, train
 from obic.train.codec.crops import Batches
 from obic.train.codec.revive import revive
 from obic.train.common import parallel
-from obic.train.common.command import add_machine, cells, count, output, plain_errors, positive, settle, share
+from obic.train.common.command import add_machine, cells, count, join_processes, output, plain_errors, positive, share
 from obic.train.common.curves import say
 from obic.train.common.data import described, shared_samples
 
@@ -124,7 +124,7 @@ def main() -> None:
     if args.revive and not args.init:
         parser.error("--revive is for --init")
     with plain_errors():
-        device = settle(args)
+        device = join_processes(args)
         places = Places.of(args.out, args.copy)
         content = _begin(args, places)
         samples = shared_samples(args.data, limit=args.limit)

@@ -9,7 +9,7 @@ import numpy as np
 
 from obic import inference
 from obic.constants import HYPER_CLAMP, HYPER_ORDER, MAX_QUALITY, MAX_SYMBOL
-from obic.entropy.hyper_prior import HyperPrior, neighbours, note, pass_places
+from obic.entropy.hyper_prior import HyperPrior, neighbours, pass_places, record_deviations
 from obic.entropy.layer import LayerCoder
 from obic.train.codec.crops import Batches
 from obic.train.codec.fit_tables import GAUSSIAN_ROWS, layers_of_crops
@@ -65,7 +65,7 @@ def _regression(latents: Sequence[HyperLatent], offset: np.ndarray) -> np.ndarra
             around, values = neighbours(known, places), each.z[:, *places] - offset[each.quality - 1][:, None]
             products[number] += scale * (around @ around.T)
             targets[number] += scale * (around @ values.T)
-            note(known, places, values)
+            record_deviations(known, places, values)
     return np.stack([
         np.linalg.solve(product + RIDGE * np.eye(9 * channels), target).T
         for product, target in zip(products[1:], targets[1:], strict=True)
@@ -81,7 +81,7 @@ def _cheapest_rows(latents: Sequence[HyperLatent], prior: HyperPrior) -> np.ndar
     channels, symbols = prior.offset.shape[1], 2 * HYPER_CLAMP + 1
     counts = np.zeros((len(HYPER_ORDER), len(ANCHOR_QUALITIES), channels, symbols))
     for each in latents:
-        for number, (places, mean, _) in enumerate(prior.walk(each.z, each.touched, each.quality)):
+        for number, (places, mean, _) in enumerate(prior.passes(each.z, each.touched, each.quality)):
             values = np.clip(each.z[:, *places] - mean, -HYPER_CLAMP, HYPER_CLAMP) + HYPER_CLAMP
             values += symbols * np.arange(channels)[:, None]
             seen = np.bincount(values.ravel(), minlength=channels * symbols).reshape(channels, symbols)

@@ -41,7 +41,7 @@ def coded_layers(model: CodecModel, batches: Batches, crops: int) -> Iterator[Co
 def _coded_layer(model: CodecModel, features: Array, cells: np.ndarray, quality: int) -> CodedLayer:
     coder = LayerCoder(model.entropy, cells, quality)
     z, residual = inference.encode_cells(model, features, coder)
-    return CodedLayer(quality, z, coder.touched, residual[:, cells], coder.index(z)[:, cells])
+    return CodedLayer(quality, z, coder.touched, residual[:, cells], coder.table_rows(z)[:, cells])
 
 
 def layers_of_crops(model: CodecModel, batches: Batches, crops: int) -> Iterator[tuple[Array, np.ndarray]]:
@@ -68,7 +68,7 @@ def count_symbols(model: CodecModel, batches: Batches, crops: int) -> np.ndarray
     counts = np.zeros((TABLE_ROWS, TABLE_SYMBOLS))
     for layer in coded_layers(model, batches, crops):
         coded = [(layer.residual, layer.rows)]
-        for places, mean, rows in model.entropy.hyper_prior.walk(layer.z, layer.touched, layer.quality):
+        for places, mean, rows in model.entropy.hyper_prior.passes(layer.z, layer.touched, layer.quality):
             coded.append((layer.z[:, *places] - mean, np.broadcast_to(rows[:, None], mean.shape)))
         for values, rows in coded:
             symbols = np.where(np.abs(values) > MAX_SYMBOL, ESCAPE, values) + MAX_SYMBOL

@@ -67,15 +67,21 @@ def _integers(values: torch.Tensor, dtype: type) -> np.ndarray:
 def hyper_arrays(prior: HyperPrior) -> dict[str, np.ndarray]:
     """The arrays of a weights file that hold the prior of z (spec 7), one of four passes."""
     return {
-        "hyper_index": prior.index.astype(np.uint8),
+        "hyper_index": prior.table_rows.astype(np.uint8),
         "hyper_offset": prior.offset.astype(np.int8),
         "hyper_context.weight": prior.weight.astype(np.int16),
         "hyper_context.shift": np.array(prior.shift, np.int32),
     }
 
 
-def pack(checkpoint: Path, samples: Sequence[Sample], crops: int, seed: int = 1) -> tuple[bytes, CodecModel, dict]:
-    """The bytes of the weights file, the model they give, and the manifest's facts about it."""
+def packed_codec(
+    checkpoint: Path, samples: Sequence[Sample], crops: int, seed: int = 1
+) -> tuple[bytes, CodecModel, dict[str, int]]:
+    """The bytes of the weights file, the model they give, and how many parameters encoder and decoder have.
+
+    checkpoint: a path for `read_codec`. crops: of the samples, to fit the integers to. Raises as `load_checkpoint`, and
+    ValueError where an integer does not fit its type.
+    """
     network = load_checkpoint(checkpoint)
     arrays = codec_arrays(network, gaussian_tables())
     draft = codec_from_bytes(file_bytes(arrays), network.shape, encoder=True)

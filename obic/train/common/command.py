@@ -60,7 +60,7 @@ def _bounded(value, text, fits, complaint):
 
 
 def add_machine(parser: argparse.ArgumentParser, seed: int = 0) -> None:
-    """The options for `settle`, and --limit."""
+    """The options for `join_processes`, and --limit."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=device, default=best, help="cpu, cuda (default: the best)")
     parser.add_argument("--threads", type=count, help="CPU threads (default: torch's choice)")
@@ -68,7 +68,7 @@ def add_machine(parser: argparse.ArgumentParser, seed: int = 0) -> None:
     parser.add_argument("--seed", type=int, default=seed)
 
 
-def settle(args: argparse.Namespace) -> str:
+def join_processes(args: argparse.Namespace) -> str:
     """Joins the other processes and seeds each differently. Returns this one's device."""
     if args.threads:
         torch.set_num_threads(args.threads)

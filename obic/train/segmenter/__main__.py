@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from obic.segment.deeplab import BACKBONES, LITE, DeepLab
-from obic.segment.torch_deeplab import fold_norms, load_network, pack
+from obic.segment.torch_deeplab import fold_norms, int8_arrays, load_network
 from obic.train.common import parallel
 from obic.train.common.bfloat16 import mixed_precision
-from obic.train.common.command import Budget, add_machine, count, plain_errors, positive, settle, share
+from obic.train.common.command import Budget, add_machine, count, join_processes, plain_errors, positive, share
 from obic.train.common.curves import say
 from obic.train.common.data import Sample, described, shared_samples
 from obic.train.common.manifest import write_segmenter
@@ -51,7 +51,7 @@ PRETRAINED_STAGES = ((0.6, 256, 12), (0.85, 320, 8), (1.0, 384, 6))
 SCRATCH_STAGES = ((0.18, 96, 96), (0.50, 128, 64), (0.80, 160, 40), (1.0, 208, 24))
 
 
-def note(path: Path, figures: dict[str, float]) -> None:
+def log_figures(path: Path, figures: dict[str, float]) -> None:
     """Says figures, and adds them to a CSV file. Of several processes the first one does."""
     if parallel.rank() == 0:
         say("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
@@ -78,7 +78,7 @@ def masked_samples(args: argparse.Namespace) -> list[Sample]:
     ValueError where there are none."""
     samples = shared_samples(args.data, args.memory_side, args.limit)
     say(described(samples))
-    with_masks = no_object.settled(s for s in samples if s.mask is not None)
+    with_masks = no_object.without_guesses(s for s in samples if s.mask is not None)
     if not with_masks:
         data = ", ".join(map(str, args.data))
         raise ValueError(f"no masks in {data}: python -m obic.train --help says what they are called")
@@ -126,7 +126,7 @@ def packed(path: Path) -> DeepLab:
 
 def train(args: argparse.Namespace) -> None:
     with plain_errors():
-        device = torch.device(settle(args))
+        device = torch.device(join_processes(args))
         training, held_out = split(masked_samples(args), args.held_out)
         say(f"{len(training)} pictures to train on, {sum(map(len, held_out))} held out")
         source = batches(training, device)
@@ -169,13 +169,13 @@ def train(args: argparse.Namespace) -> None:
             now = {"minutes": spent / 60, "progress": progress, "step": step, "crops": seen, "side": side}
             if spent > next_save or budget.over:
                 next_save = spent + args.save * 60
-                note(args.out / "losses.csv", now | dict(zip(LOSSES, np.mean(losses, axis=0), strict=True)))
+                log_figures(args.out / "losses.csv", now | dict(zip(LOSSES, np.mean(losses, axis=0), strict=True)))
                 losses = []
                 save(args.out / "last.pt", model, average, progress)
             if (spent > next_report or budget.over) and not budget.interrupted and parallel.rank() == 0:
                 next_report = spent + args.report * 60
                 shadow.load_state_dict(average.state)
-                note(args.out / "held-out.csv", now | held_out_scores(shadow, held_out, round(1.3 * side)))
+                log_figures(args.out / "held-out.csv", now | held_out_scores(shadow, held_out, round(1.3 * side)))
     budget.end(f"go on with --resume {args.out / 'last.pt'}")
 
 
@@ -192,7 +192,7 @@ def pack_checkpoint(args: argparse.Namespace) -> None:
     with plain_errors():
         if args.out.suffix != ".npz":
             raise ValueError(f"--out {args.out}: with --pack a file NAME.npz in a folder of weights")
-        settle(args)
+        join_processes(args)
         state = read_whole(args.pack, *CHECKPOINT)
         network = DeepLab(state["backbone"])
         network.load_state_dict(state["average"])
@@ -205,7 +205,7 @@ def pack_checkpoint(args: argparse.Namespace) -> None:
         _, held_out = split(masked_samples(args), args.held_out)
     point = choose_operating_point(network, held_out, args.long_sides)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **pack(network, state["backbone"], point.long_side, point.threshold))
+    np.savez_compressed(buffer, **int8_arrays(network, state["backbone"], point.long_side, point.threshold))
     figures = {name: round(value, 4) for name, value in point._asdict().items() if math.isfinite(value)}
     about = {"on": args.trained_on, "held-out": figures}
     if state["backbone"] == LITE:

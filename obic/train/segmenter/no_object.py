@@ -31,7 +31,7 @@ def is_empty(sample: Sample) -> bool:
     return not ((sample.mask > 0) & (sample.mask != VOID)).any()
 
 
-def settled(samples: Iterable[Sample]) -> list[Sample]:
+def without_guesses(samples: Iterable[Sample]) -> list[Sample]:
     """Samples with masks, without guesses that there is no object: the named ones have none, `exact` and of the set
     `SOURCE`; the others whose `pseudo` mask is empty are left out: there may be one of a kind unknown to its maker."""
     known = names("training") | names("held-out")

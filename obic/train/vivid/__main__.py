@@ -25,7 +25,7 @@ from obic.shape import noise
 from obic.train.codec.checkpoint import load_checkpoint
 from obic.train.codec.crops import Batches, draw_rows
 from obic.train.common.bfloat16 import mixed_precision
-from obic.train.common.command import Budget, add_machine, cells, count, plain_errors, positive, settle
+from obic.train.common.command import Budget, add_machine, cells, count, join_processes, plain_errors, positive
 from obic.train.common.command import output as output_file
 from obic.train.common.curves import Curves, say
 from obic.train.common.data import described, load_samples
@@ -110,7 +110,7 @@ def main() -> None:
     add_machine(parser)
     args = parser.parse_args()
     with plain_errors():
-        device = settle(args)
+        device = join_processes(args)
         network, codec = load_checkpoint(args.weights), default_entry(args.weights)["fingerprint"]
         views = Views(load_network(segmenter_bytes()))
         samples = load_samples(args.data, limit=args.limit)
