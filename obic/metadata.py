@@ -1,4 +1,4 @@
-"""Room 3. ICC, EXIF and XMP: what a picture brings, and what of it a file keeps (spec 3.5).
+"""Room 3. ICC, EXIF and XMP: what a picture comes with, and which of it a file keeps (spec 3.5).
 
 Metadata are a dictionary of bytes by kind of optional part (`constants.PART_*`). What is kept is true of the pixels as
 they are coded, and holds no picture: thumbnails show what was cut away, or masked, or looks otherwise now.

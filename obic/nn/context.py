@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from obic.nn.blocks import Block, blocks
-from obic.shape import PASSES, pass_numbers
+from obic.shape import PASSES, Shape, pass_numbers
 
 
 def pass_masks(channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -25,7 +25,7 @@ class Context(nn.Module):
         decoded, hyper, conditions -- 1x1 (pass) -- Block.. -- 1x1 (pass) --> mean, step
     """
 
-    def __init__(self, shape):
+    def __init__(self, shape: Shape):
         super().__init__()
         inputs = shape.latent + shape.context // 2 + 2
         self.entries = nn.ModuleList(nn.Conv2d(inputs, shape.context, 1) for _ in range(PASSES))
@@ -35,6 +35,7 @@ class Context(nn.Module):
             for _ in range(PASSES))
 
     def start(self) -> None:
+        """Draws start values: mean 0 and step 1."""
         for _, last in self.exits:  # mean 0 and step 1
             nn.init.normal_(last.weight, std=0.01 / last.in_channels**0.5)
             nn.init.zeros_(last.bias)

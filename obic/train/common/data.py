@@ -195,7 +195,9 @@ def _labels(data: bytes) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _sides_at_most(long_side: int | None, image: Image.Image, labels: Image.Image | None):
+def _sides_at_most(
+    long_side: int | None, image: Image.Image, labels: Image.Image | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """-> uint8 [H, W, 3], and uint8 [H, W] or None."""
     if labels and labels.size != image.size:
         raise ValueError(f"the picture is {image.width}x{image.height}, the mask {labels.width}x{labels.height}")

@@ -125,6 +125,7 @@ def packed(path: Path) -> DeepLab:
 
 
 def train(args: argparse.Namespace) -> None:
+    """A run for a time budget: losses, figures of held-out pictures and checkpoints go to the folder --out."""
     with plain_errors():
         device = torch.device(join_processes(args))
         training, held_out = split(masked_samples(args), args.held_out)
