@@ -107,6 +107,14 @@ def test_no_constant_has_two_meanings():
     assert {name: each for name, each in places.items() if len(each) > 1 and name not in OWN_TO_EACH} == {}
 
 
+@pytest.mark.parametrize("folder", ["train", "bench"])
+def test_what_is_shared_imports_none_that_share_it(folder):
+    for path in (PACKAGE / folder / "common").rglob("*.py"):
+        for module, _ in imports(ast.parse(path.read_text())):
+            beside = module.startswith(("obic.train.", "obic.bench."))
+            assert not beside or module.split(".")[2] == "common", f"{name_of(path)} imports {module}"
+
+
 def modules_after(code):
     script = f"import sys\n{code}\nprint(*sys.modules)"
     command = [sys.executable, "-c", script]
