@@ -13,7 +13,6 @@ from shared.places import ROOT
 
 FOLDERS = (".", "docs", "docs/log", "examples", "packaging", "web")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
-WRAPPED = [page for page in PAGES if page.stem not in ("CHANGELOG", "bitstream_spec")]
 GUIDE = (ROOT / "docs" / "guide.md").read_text("utf-8")
 ENVIRONMENT = re.compile(r"[A-Z_]+=")
 
@@ -51,11 +50,17 @@ def test_every_page_is_linked_from_another():
     assert [name_of(page) for page in PAGES if page not in linked and page != ROOT / "README.md"] == []
 
 
+def test_every_page_has_its_place_on_the_site():
+    places = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    pages = [name_of(page).removeprefix("docs/") for page in PAGES]
+    assert sorted(places) == sorted(pages)
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_bytes()) <= 9000
 
 
-@pytest.mark.parametrize("page", WRAPPED, ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_prose_is_wrapped(page):
     long = [line for line in prose(page).splitlines() if len(line) > 100 and not line.startswith(("|", "!["))]
     assert long == []
@@ -117,7 +122,7 @@ def test_modules_that_are_run_exist():
 
 
 def test_source_files_that_are_named_exist():
-    pages = [page for page in WRAPPED if page.parent.name != "log"]
+    pages = [page for page in PAGES if page.parent.name != "log" and page.stem != "CHANGELOG"]
     named = {(page, name) for page in pages for name in re.findall(r"`([\w./-]+\.(?:py|ts|mjs|c|csv))\b", prose(page))}
     assert len(named) > 50
     for page, name in named:
