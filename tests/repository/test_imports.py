@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from obic.backends import has_torch
-from shared.places import ROOT
+from shared.places import ROOT, TESTS
 
 PACKAGE = ROOT / "obic"
 
@@ -84,6 +84,16 @@ def test_imports_go_down(path):
 def test_no_two_modules_have_one_name():
     names = Counter(path.stem for path in FILES if not path.stem.startswith("__"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+WHOLE = {"format", "repository"}  # folders of tests of no single part
+
+
+def test_tests_have_the_folders_of_the_package():
+    folders = {path.parent for path in TESTS.rglob("test_*.py")}
+    assert {folder.parent for folder in folders} == {TESTS}
+    parts = {path.stem for path in PACKAGE.iterdir()}
+    assert {folder.name for folder in folders} - WHOLE <= parts
 
 
 OWN_TO_EACH = {"EXAMPLES", "HEAD", "PAGE"}  # of each command's help, of each page that the benchmark writes
