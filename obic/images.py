@@ -54,19 +54,25 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS, keep_profile: bool = False
+    source: Source,
+    *,
+    background: str = "white",
+    max_pixels: int = MAX_PIXELS,
+    keep_profile: bool = False,
+    frame: int | None = None,
 ) -> Picture:
     """Any picture Pillow reads, as upright 8-bit sRGB.
 
     Transparent pictures are composed on `background`, a CSS colour. EXIF orientation is applied; a colour profile is
     converted to sRGB, unless it is one of RGB pictures and `keep_profile` asks for the pixels as they are; 16-bit
-    samples are scaled to 8 bits; of an animation the first frame is taken.
+    samples are scaled to 8 bits. frame: which picture of a file with several (an animation, pages), 0 being the first;
+    None: the first, with a note that there are others, or the current one of an image of Pillow's.
 
     Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels` (height x width),
-    UsageError if `background` is no colour, and OSError as the file does.
+    UsageError if `background` is no colour or there is no such frame, and OSError as the file does.
     """
     notes: list[str] = []
-    image = _load(source, max_pixels, notes)
+    image = _load(source, max_pixels, notes, frame)
     try:
         backdrop = ImageColor.getrgb(background)[:3]
     except ValueError as error:
@@ -172,21 +178,22 @@ def picture_format(name: str) -> str:
     return format
 
 
-def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
-    """The first frame, decoded; an image of Pillow's as it is. Raises as `read_picture` does."""
+def _load(source: Source, max_pixels: int, notes: list[str], frame: int | None = None) -> Image.Image:
+    """A frame, decoded; an image of Pillow's as it is, if none is asked for. Raises as `read_picture` does."""
     if isinstance(source, Image.Image):
-        return source
+        return source if frame is None else _frame_of(source, frame, max_pixels)
     data = source if isinstance(source, bytes) else read_file(source)
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit, half of what it refuses: it must not be in the way
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels // 2 + 1)
     try:
         with _heard(notes):
             image = Image.open(io.BytesIO(data))
-            if image.width * image.height > max_pixels:
-                raise LimitError(over_pixels(image.width, image.height, max_pixels))
+            _check_pixels(image, max_pixels)
             frames = getattr(image, "n_frames", 1)
+            if frame:
+                _seek(image, frame, max_pixels)
             image.load()
-    except LimitError:
+    except (LimitError, UsageError):
         raise
     except Image.DecompressionBombError as error:
         raise LimitError(str(error)) from error
@@ -194,9 +201,34 @@ def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
         raise FormatError("not a picture of a known kind" if data else "empty: not a picture") from error
     except Exception as error:  # Pillow's readers raise a dozen kinds over damaged files, SyntaxError among them
         raise FormatError(f"damaged picture: {error}") from error
-    if frames > 1:
-        notes.append(f"of {frames} frames the first is taken")
+    if frames > 1 and frame is None:
+        notes.append(f"of {frames} frames the first is taken; --frame 1 to {frames - 1} are the others")
     return image
+
+
+def _frame_of(image: Image.Image, frame: int, max_pixels: int) -> Image.Image:
+    """Another frame of an image of Pillow's, which stays at its own."""
+    current = image.tell()
+    try:
+        _seek(image, frame, max_pixels)
+        return image.copy()
+    finally:
+        image.seek(current)
+
+
+def _seek(image: Image.Image, frame: int, max_pixels: int) -> None:
+    """Raises UsageError if there is no such frame, LimitError if it is too large."""
+    try:
+        image.seek(frame)
+    except EOFError as error:
+        frames = getattr(image, "n_frames", 1)
+        raise UsageError(f"there is no frame {frame}: the first of {frames} is 0") from error
+    _check_pixels(image, max_pixels)
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise LimitError(over_pixels(image.width, image.height, max_pixels))
 
 
 @contextmanager
