@@ -4,20 +4,26 @@ A single file behaves as if there were no batch: its error is the command's erro
 the others go on, and the command fails at the end.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 from obic.cli.destinations import Destinations, Input, local_name
 from obic.cli.messages import Console, timed
 from obic.cli.options import Settings
-from obic.cli.streams import STREAM, Output, open_source
+from obic.cli.streams import STREAM, Output, open_source, read_input
 from obic.container import Container, RemoteSource, files_below, is_address, open_container
 from obic.errors import ObicError, UsageError
 from obic.networks import Networks
+
+if TYPE_CHECKING:
+    from obic.images import Picture
 
 OBIC_SUFFIXES = (".obic",)
 PICTURE_SUFFIXES = (
@@ -58,7 +64,22 @@ class Job:
         path = self._destinations.claim(self._item, ending)
         if self._destinations.keeps_suffix(self._item):
             self.note(f"another input differs in the suffix alone, so the result is {os.path.basename(path)}")
+        if path == STREAM and self.settings.as_json:
+            raise UsageError("--json and the result both want standard output; use -o FILE")
         return Output(path, source=self.source, overwrite=self.settings.overwrite)
+
+    def picture(self, *, keep_profile: bool = False) -> Picture:
+        """The input as a picture, read as the settings say. Raises as `obic.images.read_picture`."""
+        from obic.images import read_picture
+
+        settings = self.settings
+        return read_picture(
+            read_input(self.source),
+            background=settings.background_color,
+            max_pixels=settings.max_pixels,
+            keep_profile=keep_profile,
+            frame=settings.frame,
+        )
 
     def open(self) -> Container:
         """The input as a container: its header is read, and nothing else."""
@@ -127,13 +148,9 @@ class Batch:
 
     def networks(self) -> Networks:
         """For the work on these inputs."""
-        settings = self.settings
+        chosen, pictures = self.settings, len(self.inputs)
         return Networks(
-            settings.device,
-            settings.backend,
-            segmenter=settings.segmenter,
-            workers=settings.jobs,
-            pictures=len(self.inputs),
+            chosen.device, chosen.backend, segmenter=chosen.segmenter, workers=chosen.jobs, pictures=pictures
         )
 
     def run(self, work: Work) -> None:

@@ -17,7 +17,6 @@ from obic.cli.options import (
     verbose_option,
 )
 from obic.cli.streams import STREAM
-from obic.errors import UsageError
 from obic.metadata import metadata_of_file
 from obic.networks import Networks
 
@@ -85,8 +84,6 @@ def _decode(
     with job.stage("open"):
         container = job.open()
         out = job.output(ending)
-        if job.settings.as_json and out.path == STREAM:
-            raise UsageError("--json and the picture both want standard output; use -o FILE")
     with job.stage("load"):
         from obic.codec import decode_picture
         from obic.images import write_picture

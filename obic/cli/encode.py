@@ -1,10 +1,7 @@
 """Room 5. `obic encode`: pictures in, `.obic` files out."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import click
 
@@ -31,9 +28,6 @@ from obic.networks import Networks
 from obic.prompts import Box, Point, Prompts
 from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate
 from obic.recipe import Alpha, LayerKind, Recipe, encode
-
-if TYPE_CHECKING:
-    from obic.images import Picture
 
 QUALITY = click.IntRange(1, 100)
 
@@ -119,8 +113,6 @@ def command(
     effort: int,
     boxes: tuple[Box, ...],
     points: tuple[Point, ...],
-    background_color: str,
-    frame: int | None,
     **rate: int | float | bool | None,
 ) -> None:
     """Code pictures as object and background.
@@ -154,32 +146,16 @@ def command(
     )
     batch = Batch(sources, PICTURE_SUFFIXES, settings)
     networks = batch.networks()
-
-    def read(job: Job) -> Picture:
-        from obic.images import read_picture
-
-        return read_picture(
-            read_input(job.source),
-            background=background_color,
-            max_pixels=settings.max_pixels,
-            keep_profile=PART_ICC in metadata,
-            frame=frame,
-        )
-
-    batch.run(lambda job: _encode(job, networks, recipe, mask, read))
+    batch.run(lambda job: _encode(job, networks, recipe, mask))
 
 
-def _encode(
-    job: Job, networks: Networks, recipe: Recipe, mask: str, read: Callable[[Job], Picture]
-) -> dict | None:
+def _encode(job: Job, networks: Networks, recipe: Recipe, mask: str) -> dict | None:
     """Code one input and write it. Returns the facts of `obic info` if they are asked for."""
     out = job.output(".obic")
-    if job.settings.as_json and out.path == STREAM:
-        raise UsageError("--json and the picture both want standard output; use -o FILE")
     if mask == job.source == STREAM:
         raise UsageError("the picture and the mask both want standard input; name a file for one")
     with job.stage("read"):
-        picture = read(job)
+        picture = job.picture(keep_profile=PART_ICC in recipe.metadata)
         mask_file = read_input(_mask_path(job, mask)) if recipe.mask == "given" else None
     job.note(*picture.notes)
     left_out = {kind: data for kind, data in picture.metadata.items() if kind not in recipe.metadata}

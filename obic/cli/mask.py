@@ -10,7 +10,6 @@ from obic.cli.options import (
     results_options,
     verbose_option,
 )
-from obic.cli.streams import read_input
 from obic.networks import Networks
 from obic.prompts import Box, Point, Prompts
 
@@ -32,12 +31,7 @@ obic mask --segmenter list           what there is, and under which licence
     epilog=EXAMPLES,
 )
 def command(
-    sources: tuple[str, ...],
-    settings: Settings,
-    background_color: str,
-    boxes: tuple[Box, ...],
-    points: tuple[Point, ...],
-    frame: int | None,
+    sources: tuple[str, ...], settings: Settings, boxes: tuple[Box, ...], points: tuple[Point, ...]
 ) -> None:
     """Write the mask that "encode" would use.
 
@@ -47,20 +41,16 @@ def command(
     batch = Batch(sources, PICTURE_SUFFIXES, settings)
     networks, prompts = batch.networks(), Prompts(boxes, points)
     ending = "-mask.png" if settings.output_dir is None else ".png"
-    batch.run(lambda job: _mask(job, networks, ending, prompts, background_color, frame))
+    batch.run(lambda job: _mask(job, networks, ending, prompts))
 
 
-def _mask(
-    job: Job, networks: Networks, ending: str, prompts: Prompts, background_color: str, frame: int | None
-) -> None:
+def _mask(job: Job, networks: Networks, ending: str, prompts: Prompts) -> None:
     """Segment one input and write its mask."""
     out = job.output(ending)
     with job.stage("read"):
-        from obic.images import read_picture, write_mask
-
-        data, limit = read_input(job.source), job.settings.max_pixels
-        picture = read_picture(data, background=background_color, max_pixels=limit, frame=frame)
+        picture = job.picture()
     with job.stage("load"):
+        from obic.images import write_mask
         from obic.segment.prompted import find
 
         networks.settle(picture.rgb.size // 3)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Lock
 
 import click
@@ -87,7 +87,6 @@ class Console:
 
     def __init__(self, total: int):
         self._done, self._total, self._stage = 0, total, ""
-        self._counts_inputs = total > 0
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._lock = Lock()
 
@@ -113,11 +112,8 @@ class Console:
         """Shows the bar within it; nothing of it stays."""
         self._draw()
         try:
-            if self._counts_inputs:
+            with nullcontext() if self._total else listening(self._follow):
                 yield
-            else:
-                with listening(self._follow):
-                    yield
         finally:
             self._clear()
 

@@ -29,6 +29,8 @@ class Settings:
     backend: str = "auto"
     device: str = "auto"
     segmenter: str = BUILTIN
+    frame: int | None = None
+    background_color: str = "white"
     as_json: bool = False
     verbose: bool = False
     debug: bool = False
