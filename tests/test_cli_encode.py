@@ -158,7 +158,7 @@ def test_frames(obic):
     frames = [Image.open("photo.png").rotate(90 * turn).resize((112, 96)).convert("P") for turn in range(3)]
     frames[0].save("photo.gif", save_all=True, append_images=frames[1:])
     done = obic("encode", "photo.gif", "--mask", "none", "-o", "first.obic")
-    assert (done.code, done.err) == (0, "obic: note: of 3 frames the first is taken; --frame 1 to 2 are the others\n")
+    assert (done.code, done.err) == (0, "obic: note: of 3 frames the first is taken; --frame 0 to 2 says which\n")
     frames = Image.open("photo.gif")
     for number in range(3):
         frames.seek(number)

@@ -227,7 +227,7 @@ def test_of_several_frames_the_first_is_taken_unless_another_is_asked_for(format
     options = {"lossless": True} if format == "WEBP" else {}
     data = file_of(FRAMES[0], format, save_all=True, append_images=FRAMES[1:], **options)
     picture = read_picture(data)
-    assert picture.notes == ("of 3 frames the first is taken; --frame 1 to 2 are the others",)
+    assert picture.notes == ("of 3 frames the first is taken; --frame 0 to 2 says which",)
     assert np.array_equal(picture.rgb, read_picture(data, frame=0).rgb)
     for frame, expected in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
         chosen = read_picture(data, frame=frame)

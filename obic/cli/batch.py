@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from obic.cli.destinations import Destinations, Input, local_name
-from obic.cli.messages import Console, timed
+from obic.cli.destinations import Destinations, Input, local_name, stems
+from obic.cli.messages import Console, say, timed
 from obic.cli.options import Settings
 from obic.cli.streams import STREAM, Output, open_source, read_input
 from obic.container import Container, RemoteSource, files_below, is_address, open_container
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 OBIC_SUFFIXES = (".obic",)
 PICTURE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm"),
-    *(".png", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+    *(".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl"),
+    *(".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
 )
+MASK_ENDING = "-mask.png"  # of what "obic mask" writes beside a picture
 
 Report = dict | str | None
 
@@ -131,7 +132,10 @@ class Batch:
     """
 
     def __init__(self, sources: Sequence[str], suffixes: Sequence[str], settings: Settings):
-        self.inputs = [item for source in sources for item in _inputs_of(source, suffixes)]
+        inputs: dict[str, Input] = {}
+        for item in (item for source in sources for item in _inputs_of(source, suffixes)):
+            inputs.setdefault(os.path.abspath(item.path), item)
+        self.inputs = [*inputs.values()]
         self.alone = len(sources) == 1 and not _is_folder(sources[0])
         self.settings = settings
         output, output_dir = settings.output, settings.output_dir
@@ -139,6 +143,8 @@ class Batch:
             raise UsageError("-o names one file and --output-dir a folder for any number; give one of them")
         if output is not None and not self.alone:
             raise UsageError("several inputs need --output-dir instead of -o")
+        if len(sources) == 2 and _is_meant_as_output(sources[1], suffixes):
+            raise UsageError(f"there is no {sources[1]}; if it is to be the output, name it with -o")
         if STREAM in sources and not self.alone:
             raise UsageError("standard input cannot stand among other inputs")
         if STREAM in sources and output_dir is not None:
@@ -214,17 +220,30 @@ def _inputs_of(source: str, suffixes: Sequence[str]) -> list[Input]:
     """A file as it is; the files below a folder that have one of the suffixes, and are not hidden."""
     if not _is_folder(source):
         return [Input(source, local_name(source))]
-    names = _names_below(source) if os.path.isdir(source) else files_below(source)
+    names, unreadable = _names_below(source) if os.path.isdir(source) else (files_below(source), [])
     found = [name for name in names if name.lower().endswith(tuple(suffixes))]
+    if masks := {stem + MASK_ENDING for stem in stems(found).values()}.intersection(found):
+        say(f"note: {source}: {len(masks)} files that end in {MASK_ENDING} are passed over, as masks of others")
+    found = [name for name in found if name not in masks] + unreadable  # to fail by their names
     if not found:
         raise UsageError(f"no file in {source} ends in {', '.join(suffixes)}")
     return [Input(os.path.join(source, name), name) for name in found]
 
 
-def _names_below(folder: str) -> Iterator[str]:
-    """The files below a folder, relative to it; those that stand in it first, all by name; none that is hidden."""
-    for place, folders, names in os.walk(folder):
+def _is_meant_as_output(source: str, suffixes: Sequence[str]) -> bool:
+    """Whether a second input is no such thing, as in "encode IN OUT", which other commands have."""
+    return not (is_address(source) or os.path.lexists(source) or source.lower().endswith(tuple(suffixes)))
+
+
+def _names_below(folder: str) -> tuple[list[str], list[str]]:
+    """The files below a folder, and the folders that cannot be read, relative to it.
+
+    Files that stand in it come first, all by name; none that is hidden, no device and no pipe.
+    """
+    found: list[str] = []
+    unreadable: list[str] = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield os.path.relpath(os.path.join(place, name), folder)
+        paths = (os.path.join(place, name) for name in sorted(names) if not name.startswith("."))
+        found += (path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+    return [os.path.relpath(path, folder) for path in found], [os.path.relpath(path, folder) for path in unreadable]

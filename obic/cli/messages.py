@@ -8,7 +8,7 @@ from threading import Lock
 
 import click
 
-from obic.cli.streams import print_text
+from obic.cli.streams import print_text, visible
 from obic.container import PART_TITLES
 from obic.errors import ObicError
 from obic.metadata import Metadata, describe
@@ -19,7 +19,7 @@ BAR = 30  # characters
 
 def say(message: str) -> None:
     """One line for the user, on standard error."""
-    click.echo(f"obic: {message}", err=True)
+    click.echo(f"obic: {visible(message, '')}", err=True)
 
 
 @contextmanager

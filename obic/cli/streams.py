@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import sys
 from contextlib import suppress
@@ -13,6 +14,7 @@ from obic.container import ByteSource, as_source, read_file
 from obic.errors import ObicError, UsageError
 
 STREAM = "-"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_input(path: str) -> bytes:
@@ -28,8 +30,13 @@ def open_source(path: str) -> ByteSource:
 def print_text(text: str) -> None:
     """Text on standard output. Raises ObicError if that is closed, OSError if it is full or broken."""
     stream = _standard(sys.stdout, "output")
-    text = text.encode(stream.encoding, "backslashreplace").decode(stream.encoding)  # names of layers are any text
+    text = visible(text).encode(stream.encoding, "backslashreplace").decode(stream.encoding)  # names are any text
     click.echo(text, file=stream)
+
+
+def visible(text: str, kept: str = "\n") -> str:
+    """Text whose control characters but those `kept` are spelt out: names could command a terminal with them."""
+    return CONTROL.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
 
 
 def _binary_stdin() -> BinaryIO:
@@ -72,8 +79,10 @@ class Output:
         if self.existed and source != STREAM and os.path.exists(source) and os.path.samefile(path, source):
             raise UsageError(f"{path} is the input; name another output with -o")
         self._check_overwrite()
-        if self.existed and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # too long a name raises another OSError
+        if self.existed or not os.path.exists(path):  # else a device or a pipe
+            self._check_writable()
 
     def write(self, data: bytes) -> None:
         """Write all of it. Raises OSError as the file does; then nothing is left behind."""
@@ -106,6 +115,12 @@ class Output:
             if isinstance(error, OSError) and error.filename == part:
                 error.filename, error.filename2 = self.path, None
             raise
+
+    def _check_writable(self) -> None:
+        """The file that is there, and the folder, where the new one is made beside it."""
+        for place in ([self.path] if self.existed else []) + [os.path.dirname(os.path.realpath(self.path))]:
+            if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
 
     def _check_overwrite(self) -> None:
         if not self._overwrite and os.path.isfile(self.path):
