@@ -14,8 +14,7 @@ from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
+from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.container import Limits, read_file
@@ -61,6 +60,8 @@ FORMAT_METADATA = {
     "TIFF": (PART_ICC,),
     "WEBP": (PART_ICC, PART_EXIF, PART_XMP),
 }
+
+JPEG_SEGMENT = 65_500  # bytes that a segment has for metadata, besides their names
 
 Source = bytes | str | os.PathLike | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
 
@@ -136,7 +137,9 @@ def write_picture(
 
 def held(metadata: Metadata, format: str) -> Metadata:
     """Those of the metadata that a format, named as Pillow does, holds in our hands."""
-    return {kind: data for kind, data in metadata.items() if kind in FORMAT_METADATA.get(format, ())}
+    kinds = FORMAT_METADATA.get(format, ())
+    most = {PART_EXIF: JPEG_SEGMENT, PART_XMP: JPEG_SEGMENT} if format == "JPEG" else {}  # a profile may have several
+    return {kind: data for kind, data in metadata.items() if kind in kinds and len(data) <= most.get(kind, len(data))}
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -207,6 +210,8 @@ def _load(source: Source, max_pixels: int, notes: list[str], frame: int | None =
     data = source if isinstance(source, bytes) else read_file(source)
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit, half of what it refuses: it must not be in the way
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels // 2 + 1)
+    # Programs keep how they made a picture in its text, and large profiles are there too.
+    PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, Limits().max_part_bytes)
     try:
         with _heard(notes):
             image = _open(data)
@@ -378,7 +383,7 @@ def _save(image: Image.Image, format: str, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
     options = pillow_info(metadata)
     if PART_XMP in metadata and format == "PNG":
-        options["pnginfo"] = PngInfo()
+        options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
     try:
         image.save(buffer, format=format, **SAVE_OPTIONS.get(format, {}), **options)
