@@ -76,7 +76,7 @@ docs: $(READY) ## build the site, with every link checked, into build/site
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-dist: $(READY) ## build wheel and sdist, and check what is in them
+dist: $(READY) $(if $(NPM),$(WEB)) ## build wheel and sdist, and check what is in them
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*

@@ -12,7 +12,6 @@ from obic.cli.main import COMMANDS, group
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".", "docs", "docs/log", "examples", "packaging", "web")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
-WRAPPED = [page for page in PAGES if page.stem not in ("CHANGELOG", "bitstream_spec")]
 GUIDE = (ROOT / "docs" / "guide.md").read_text("utf-8")
 ENVIRONMENT = re.compile(r"[A-Z_]+=")
 
@@ -50,11 +49,17 @@ def test_every_page_is_linked_from_another():
     assert [name_of(page) for page in PAGES if page not in linked and page != ROOT / "README.md"] == []
 
 
+def test_every_page_has_its_place_on_the_site():
+    places = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    pages = [name_of(page).removeprefix("docs/") for page in PAGES]
+    assert sorted(places) == sorted(pages)
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_bytes()) <= 9000
 
 
-@pytest.mark.parametrize("page", WRAPPED, ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_prose_is_wrapped(page):
     long = [line for line in prose(page).splitlines() if len(line) > 100 and not line.startswith(("|", "!["))]
     assert long == []
