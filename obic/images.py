@@ -178,7 +178,7 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
 
     Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
-    image = _load(source, max(MAX_PIXELS, height * width), [])
+    image, _ = _upright(_load(source, max(MAX_PIXELS, height * width), []), [])
     if image.size != (width, height):
         raise UsageError(f"the mask is {image.width}x{image.height} but the picture is {width}x{height}")
     values = _grey_values(image)
@@ -220,7 +220,7 @@ def _load(source: Source, max_pixels: int, notes: list[str], frame: int | None =
             if frame not in (None, first):
                 _seek(image, frame, max_pixels)
             image.load()
-    except (FormatError, LimitError, UsageError):
+    except (FormatError, LimitError, UsageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise LimitError(str(error)) from error

@@ -6,6 +6,7 @@ With the tiny networks of the golden files; a test says what is wanted of each w
 import io
 import json
 import os
+import re
 import stat
 import struct
 import subprocess
@@ -235,6 +236,7 @@ def test_much_text_in_a_picture_is_no_damage(compressed):
 OTHERS = {
     "HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC is not read here; pip install pillow-heif"),
     "JPEG XL": (b"\xff\x0a" + bytes(40), "JPEG XL is not read here; pip install pillow-jxl-plugin"),
+    "TIFF": (b"II*\0" + bytes(40), "this kind of TIFF is not read here; convert it to PNG first"),
     "SVG": (b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg/>", "SVG is not read here; convert it to PNG first"),
     "PDF": (b"%PDF-1.7", "PDF is not read here; convert it to PNG first"),
     "film": (b"\0\0\0\x18ftypisom" + bytes(40), "a film is not read here; convert it to PNG first"),
@@ -294,6 +296,11 @@ def test_the_smallest_and_the_oddest_pictures(obic, size):
 def test_no_format_changes_the_size(format, size):
     with pytest.raises(UsageError, match=f"{format} has sizes of its own"):
         write_picture(np.zeros((*size[::-1], 3), np.uint8), format)
+
+
+def test_a_side_too_long_for_webp_is_said():
+    with pytest.raises(UsageError, match=r"WEBP cannot hold this picture: .*limit"):
+        write_picture(np.zeros((1, 16384, 3), np.uint8), "WEBP")
 
 
 def test_metadata_that_are_too_long_for_a_format_are_left_out(obic, photo):
@@ -516,3 +523,43 @@ def test_python_says_the_same(photo):
         with pytest.raises(UsageError, match="finite"):
             python.encode("photo.png", mask="none", bpp=number)
     assert open_container(python.encode("photo.png", mask="none", frame=0)).header.n_layers == 1
+
+
+def test_a_coded_file_is_not_called_a_picture(obic, photo):
+    """ "encode photo.jpg -o photo.png": nobody means that, and there may be a picture of that name."""
+    for name in ("x.png", "x.JPG", "photo.webp"):
+        done = encode(obic, "photo.png", "-o", name)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"{name} is the name of a picture" in done.err
+    assert os.listdir() == ["photo.png"]
+
+
+def test_no_memory_for_a_picture_is_no_damage(obic, photo, monkeypatch):
+    def load(self):
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    assert encode(obic, "photo.png") == (1, b"", "obic: not enough memory\n")
+
+
+def test_a_mask_is_turned_as_its_picture_is(obic, photo):
+    """Where both come from one camera file, in which the orientation is a tag."""
+    lying = exif(LYING)
+    half = np.zeros((48, 64), np.uint8)
+    half[:24] = 255  # the right half, when it is upright
+    Image.fromarray(half).save("mask.png", exif=lying)
+    photo.save("lying.png", exif=lying)
+    assert obic("encode", "lying.png", "--mask", "mask.png", "--alpha", "pixel") == (0, b"", "")
+    assert obic("extract", "lying.obic", "--layer", "object", "-o", "x.png").code == 0
+    alpha = np.asarray(Image.open("x.png"))[..., 3]
+    assert alpha.shape == (64, 48)
+    assert alpha[:, 24:].min() == 255 and alpha[:, :24].max() == 0
+
+
+def test_the_list_names_tests_that_there_are():
+    tests = Path(__file__).parent
+    root = next(folder for folder in tests.parents if (folder / "docs").exists())
+    named = set(re.findall(r"`(test_\w+)`", (root / "docs" / "log" / "everyday-faults.md").read_text("utf-8")))
+    sources = "".join(path.read_text("utf-8") for path in (root / "tests").rglob("test_*.py"))
+    assert len(named) > 24
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []

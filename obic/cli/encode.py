@@ -134,6 +134,8 @@ def command(
     What was changed is said on standard error. A folder stands for all pictures below it. Inputs that differ in their
     suffix alone keep it in the names of their results: a.jpg and a.png become a.jpg.obic and a.png.obic.
     """
+    if settings.output is not None and settings.output.lower().endswith(PICTURE_SUFFIXES):
+        raise UsageError(f"{settings.output} is the name of a picture; what is written is an .obic file")
     recipe = Recipe(
         rate=Rate(**rate),
         mask=mask if mask in ("auto", "none") else "given",
