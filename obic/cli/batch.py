@@ -20,10 +20,10 @@ from obic.cli.options import Settings
 from obic.cli.streams import STREAM, Output, open_source, read_input
 from obic.container import Container, RemoteSource, files_below, is_address, open_container
 from obic.errors import ObicError, UsageError
-from obic.networks import Networks
 
 if TYPE_CHECKING:
     from obic.images import Picture
+    from obic.networks import Networks
 
 OBIC_SUFFIXES = (".obic",)
 PICTURE_SUFFIXES = (
@@ -154,6 +154,8 @@ class Batch:
 
     def networks(self) -> Networks:
         """For the work on these inputs."""
+        from obic.networks import Networks
+
         chosen, pictures = self.settings, len(self.inputs)
         return Networks(
             chosen.device, chosen.backend, segmenter=chosen.segmenter, workers=chosen.jobs, pictures=pictures

@@ -1,5 +1,6 @@
 """Room 5. `obic encode`: pictures in, `.obic` files out."""
 
+import math
 import os
 from typing import get_args
 
@@ -8,9 +9,7 @@ import click
 from obic.cli.batch import PICTURE_SUFFIXES, Batch, Job
 from obic.cli.info import as_text, describe
 from obic.cli.options import (
-    PositiveNumber,
     Settings,
-    Size,
     networks_options,
     obic_command,
     objects_options,
@@ -26,7 +25,7 @@ from obic.metadata import describe as metadata_text
 from obic.metadata import kinds_from_text
 from obic.networks import Networks
 from obic.prompts import Box, Point, Prompts
-from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate
+from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe, encode
 
 QUALITY = click.IntRange(1, 100)
@@ -45,6 +44,31 @@ obic encode photos/ --output-dir coded/ -j 2        every picture below a folder
 obic encode https://example.org/photo.png           photo.obic, here
 cat photo.png | obic encode - -o - | obic decode - -o - > again.png
 """
+
+
+class Size(click.ParamType):
+    """A number of bytes, as 10k."""
+
+    name = "bytes"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return bytes_of(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class PositiveNumber(click.FloatRange):
+    """A finite number above 0."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 @obic_command(

@@ -1,6 +1,5 @@
 """Room 5. The options that commands share, and how a command is put together from its options."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -11,11 +10,9 @@ from obic.backends import BACKENDS, DEVICES
 from obic.cli.messages import show_trace
 from obic.cli.streams import print_text
 from obic.container import Limits
-from obic.errors import UsageError
 from obic.looks import FAITHFUL, LOOKS
 from obic.metadata import kinds_from_text
 from obic.prompts import BUILTIN, box, point
-from obic.rate import bytes_of
 
 
 @dataclass(frozen=True)
@@ -66,31 +63,6 @@ def obic_command(*options: Callable, epilog: str, argument: Callable | None = No
         return click.command(epilog=examples, context_settings={"max_content_width": 100})(command)
 
     return decorate
-
-
-class Size(click.ParamType):
-    """A number of bytes, as 10k."""
-
-    name = "bytes"
-
-    def convert(self, value, param, ctx):
-        try:
-            return bytes_of(value)
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
-
-
-class PositiveNumber(click.FloatRange):
-    """A finite number above 0."""
-
-    def __init__(self):
-        super().__init__(min=0, min_open=True)
-
-    def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
 
 
 def _segmenter(ctx: click.Context, param: click.Parameter, value: str) -> str:
