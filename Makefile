@@ -59,7 +59,7 @@ test: $(READY) $(LIGHT) $(if $(NPM),$(WEB)) ## run the tests: first those that n
 	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
 
-coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/test_x.py); writes build/coverage
+coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/segment); writes build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term --cov-report html $(ARGS)
 
 fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
@@ -67,7 +67,7 @@ fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py $(ARGS)
 
 exactness: $(READY) ## hashes of what this machine reads out of the golden files, to compare with another's
-	OBIC_WEIGHTS=tests/golden/v1 $(BIN)/python -m obic.bench.exactness tests/golden/v1/*.obic $(ARGS)
+	OBIC_WEIGHTS=tests/golden/v1 $(BIN)/python -m obic.bench.codec.exactness tests/golden/v1/*.obic $(ARGS)
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
@@ -86,27 +86,27 @@ bench: $(READY) data ## obic and others on Kodak and VOC, into docs/ and the REA
 	$(BIN)/python -m obic.bench --data $(DATA) --readme README.md $(ARGS)
 
 ablations: $(READY) data ## what the paper's decisions are worth; writes docs/ablations.md
-	$(BIN)/python -m obic.bench.ablation --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.codec.ablation --data $(DATA) $(ARGS)
 
 bench-effort: $(READY) data ## what encode --effort gives and costs; writes docs/effort.md
-	$(BIN)/python -m obic.bench.effort --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.codec.effort --data $(DATA) $(ARGS)
 
 bench-looks: $(READY) data ## what decode --look vivid gives and costs; writes docs/looks.md
-	$(BIN)/python -m obic.bench.looks --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.vivid --data $(DATA) $(ARGS)
 
 bench-speed: $(READY) data ## seconds and memory, stage by stage, small pictures to large; writes docs/speed.md
 	$(BIN)/python -m obic.bench.speed --data $(DATA) $(ARGS)
 
 bench-everyday: $(READY) data ## sizes asked for, pixel masks, many pictures; writes docs/ratecontrol.md, alpha.md, throughput.md
-	$(BIN)/python -m obic.bench.ratecontrol --data $(DATA) $(ARGS)
-	$(BIN)/python -m obic.bench.alpha --data $(DATA) $(ARGS)
-	$(BIN)/python -m obic.bench.throughput --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.codec.ratecontrol --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.codec.bilevel --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.speed.throughput --data $(DATA) $(ARGS)
 
 bench-web: $(READY) $(WEB) data ## the decoder for browsers beside the command, in Chromium; writes docs/web.md
-	$(BIN)/python -m obic.bench.web --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.speed.browser --data $(DATA) $(ARGS)
 
 bench-edges: $(READY) data ## how well the masks' edges follow the objects; writes docs/edges.md
-	$(BIN)/python -m obic.bench.edges --data $(DATA) $(ARGS)
+	$(BIN)/python -m obic.bench.segmenter.mask_edges --data $(DATA) $(ARGS)
 
 train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)

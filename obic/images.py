@@ -20,10 +20,10 @@ from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.container import Limits, read_file
 from obic.container.header import over_pixels
 from obic.errors import FormatError, LimitError, UsageError
+from obic.masks import VOID
 from obic.metadata import DAMAGED_EXIF, METADATA_PARTS, Metadata, metadata_of_picture, pillow_info
 
 MAX_PIXELS = Limits().max_pixels  # of a picture read: 134 million, 400 MB as RGB
-VOID = 255  # in a mask with VOC classes: pixels that belong to none
 VOC_CLASSES = range(1, 21)
 ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 ICONS = ("ICNS", "ICO")  # Pillow scales what is not of a size that they have

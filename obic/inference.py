@@ -47,8 +47,8 @@ def encode_cells(
     residual int32 [M, h, w], both 0 where the layer has no position.
     """
     if z is None:
-        z = coder.settle(hyper_latent(model, features, coder, side))
-    kept = model.backend.array((coder.index(z) > 0).transpose(1, 2, 0)[None])
+        z = coder.codable(hyper_latent(model, features, coder, side))
+    kept = model.backend.array((coder.table_rows(z) > 0).transpose(1, 2, 0)[None])
     gain = model.backend.array(model.gain(coder.quality))
     symbols = np.zeros(kept.shape, np.int32)
 
@@ -63,7 +63,7 @@ def encode_cells(
 
 
 def hyper_latent(model: CodecModel, features: Array, coder: LayerCoder, side: int = SIDE) -> np.ndarray:
-    """A layer's hyper-latent int32 [Z, h4, w4] before `LayerCoder.settle`, 0 where no tile of the layer's lies."""
+    """A layer's hyper-latent int32 [Z, h4, w4] before `LayerCoder.codable`, 0 where no tile of the layer's lies."""
     backend = model.backend
     z = np.zeros((backend.shape.hyper, *coder.touched.shape), np.int32)
     gain = backend.array(model.gain(coder.quality))

@@ -42,7 +42,7 @@ def load_model(
 def load_segmenter(device: str = "auto", backend: str = "auto") -> Segmenter:
     """The segmenter: rgb uint8 [H, W, 3] -> label map uint8 [H, W], 0 = background. Arguments and errors as for
     `load_model`."""
-    from obic.segment import load_segmenter as load
+    from obic.segment import read_segmenter as load
     from obic.weights import segmenter_bytes
 
     check_choice(backend, device)

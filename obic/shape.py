@@ -44,7 +44,7 @@ class Shape:
     context_blocks: int = 1
     levels: int = 8
     damped: bool = True  # see obic.nn.blocks.Block
-    scale_hidden: int = 256  # see obic.nn.hyperprior.ScaleIndex
+    scale_hidden: int = 256  # see obic.nn.hyper_networks.ScaleIndex
 
     @classmethod
     def of(cls, numbers: Mapping[str, int]) -> Shape:

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,9 +11,12 @@ import pytest
 from obic.backends import has_torch
 from obic.cli.main import main
 from obic.container import mux
+from shared.places import GOLDEN
+
+pytest.register_assert_rewrite("shared.javascript")
 
 BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
-LIGHT = "exactness|browser"  # of the benchmark
+LIGHT = r"codec\.exactness|common\.chromium"  # of the benchmark
 IMPORTS = re.compile(rf"^ *(from|import) (torch|obic\.(nn|train|bench\.(?!{LIGHT})|metrics|ray))", re.MULTILINE)
 NEEDS = re.compile(r"BACKENDS|has_torch|tiny_encoder|torch_(en|de)coder|importorskip\(\"(torch|onnxruntime|fsspec)")
 
@@ -71,9 +73,6 @@ def small_file() -> bytes:
         qualities=(20, 60),
         streams={0: b"background" * 3, 1: b"object" * 20},
     )
-
-
-GOLDEN = Path(__file__).parent / "golden" / "v2"  # the tiny model of the golden files
 
 
 def _tiny(encoder: bool, backend: str):

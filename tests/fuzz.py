@@ -13,9 +13,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["obic"]):
-    import fuzz_targets
     from broken.make import HERE
     from obic.errors import ObicError
+    from shared import fuzz_targets
 
 FOLDER = Path("build/fuzz")
 MEMORY = 1 << 30

@@ -30,7 +30,7 @@ PICTURE_SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl"),
     *(".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
 )
-MASK_ENDING = "-mask.png"  # of what "obic mask" writes beside a picture
+MASK_BESIDE = "-mask.png"  # of what "obic mask" writes beside a picture
 
 Report = dict | str | None
 
@@ -224,8 +224,8 @@ def _inputs_of(source: str, suffixes: Sequence[str]) -> list[Input]:
         return [Input(source, local_name(source))]
     names, unreadable = _names_below(source) if os.path.isdir(source) else (files_below(source), [])
     found = [name for name in names if name.lower().endswith(tuple(suffixes))]
-    if masks := {stem + MASK_ENDING for stem in stems(found).values()}.intersection(found):
-        say(f"note: {source}: {len(masks)} files that end in {MASK_ENDING} are passed over, as masks of others")
+    if masks := {stem + MASK_BESIDE for stem in stems(found).values()}.intersection(found):
+        say(f"note: {source}: {len(masks)} files that end in {MASK_BESIDE} are passed over, as masks of others")
     found = [name for name in found if name not in masks] + unreadable  # to fail by their names
     if not found:
         raise UsageError(f"no file in {source} ends in {', '.join(suffixes)}")

@@ -1,6 +1,6 @@
 """Room 5. `obic mask`: the segmenter alone."""
 
-from obic.cli.batch import MASK_ENDING, PICTURE_SUFFIXES, Batch, Job
+from obic.cli.batch import MASK_BESIDE, PICTURE_SUFFIXES, Batch, Job
 from obic.cli.options import (
     Settings,
     networks_options,
@@ -40,7 +40,7 @@ def command(
     """
     batch = Batch(sources, PICTURE_SUFFIXES, settings)
     networks, prompts = batch.networks(), Prompts(boxes, points)
-    ending = MASK_ENDING if settings.output_dir is None else ".png"
+    ending = MASK_BESIDE if settings.output_dir is None else ".png"
     batch.run(lambda job: _mask(job, networks, ending, prompts))
 
 

@@ -5,7 +5,7 @@
 
 from obic.container.demux import TRUE, Check, Container, open_container
 from obic.container.header import PART_TITLES, Header, LayerEntry, Limits, PartEntry, default_names
-from obic.container.merge import merge
+from obic.container.merging import merge
 from obic.container.mux import mux
 from obic.container.remote import RemoteSource, files_below, is_address
 from obic.container.source import ByteSource, BytesSource, FileSource, PipeSource, as_source, read_file

@@ -10,22 +10,23 @@ from obic.errors import FormatError
 MAX_BYTES = 2**20  # of a packet: what its tree takes is a hundred times that
 
 ADOBE, GOOGLE = "http://ns.adobe.com/", "http://ns.google.com/photos/1.0/"
-TIFF, EXIF = ADOBE + "tiff/1.0/", ADOBE + "exif/1.0/"
+TIFF_SPACE, EXIF_SPACE = ADOBE + "tiff/1.0/", ADOBE + "exif/1.0/"
 UNTRUE = {  # pictures, what lies elsewhere in the file that the packet came from, and checksums of its EXIF
     *((ADOBE + "xap/1.0/", "Thumbnails"), (ADOBE + "xmp/note/", "HasExtendedXMP")),
-    *((TIFF, "NativeDigest"), (EXIF, "NativeDigest"), (EXIF, "MakerNote"), (EXIF, "CompressedBitsPerPixel")),
-    *((TIFF, name) for name in ("BitsPerSample", "Compression", "PhotometricInterpretation", "SamplesPerPixel")),
-    *((TIFF, name) for name in ("PlanarConfiguration", "YCbCrSubSampling", "YCbCrPositioning")),
+    *((TIFF_SPACE, "NativeDigest"), (EXIF_SPACE, "NativeDigest")),
+    *((EXIF_SPACE, "MakerNote"), (EXIF_SPACE, "CompressedBitsPerPixel")),
+    *((TIFF_SPACE, name) for name in ("BitsPerSample", "Compression", "PhotometricInterpretation", "SamplesPerPixel")),
+    *((TIFF_SPACE, name) for name in ("PlanarConfiguration", "YCbCrSubSampling", "YCbCrPositioning")),
 }
 UNTRUE_NAMESPACES = {
     *(ADOBE + "xap/1.0/g/img/", ADOBE + "hdr-gain-map/1.0/"),
     *(GOOGLE + name for name in ("image/", "depthmap/", "audio/", "camera/", "container/", "container/item/")),
 }
-PLACES = {(EXIF, "SubjectArea"), (EXIF, "SubjectLocation")}  # in pixels, before the picture was turned
+PLACES = {(EXIF_SPACE, "SubjectArea"), (EXIF_SPACE, "SubjectLocation")}  # in pixels, before the picture was turned
 PLACE_NAMESPACES = {  # of regions, such as faces
     "http://www.metadataworkinggroup.com/schemas/regions/", "http://ns.microsoft.com/photo/1.2/",
 }  # fmt: skip
-PICTURE = re.compile(r"(data:image/|/9j/|iVBORw0KGgo|UklGR|R0lGOD|SUkqA|TU0AK|AAAA.GZ0eX)[\w+/=;,]")  # in base64
+PICTURE_TEXT = re.compile(r"(data:image/|/9j/|iVBORw0KGgo|UklGR|R0lGOD|SUkqA|TU0AK|AAAA.GZ0eX)[\w+/=;,]")  # in base64
 
 
 def true_xmp(data: bytes, width: int, height: int, *, orientation: int = 1, srgb: bool = True) -> tuple[bytes, bool]:
@@ -39,12 +40,12 @@ def true_xmp(data: bytes, width: int, height: int, *, orientation: int = 1, srgb
 
     if len(data) > MAX_BYTES:
         raise FormatError(f"the XMP data has {len(data):,} bytes; {MAX_BYTES:,} can be looked through")
-    values = {(TIFF, "Orientation"): 1}
-    values |= {(TIFF, "ImageWidth"): width, (TIFF, "ImageLength"): height}
-    values |= {(EXIF, "PixelXDimension"): width, (EXIF, "PixelYDimension"): height}
+    values = {(TIFF_SPACE, "Orientation"): 1}
+    values |= {(TIFF_SPACE, "ImageWidth"): width, (TIFF_SPACE, "ImageLength"): height}
+    values |= {(EXIF_SPACE, "PixelXDimension"): width, (EXIF_SPACE, "PixelYDimension"): height}
     names, namespaces = set(UNTRUE), set(UNTRUE_NAMESPACES)
     if srgb:
-        values[EXIF, "ColorSpace"] = 1
+        values[EXIF_SPACE, "ColorSpace"] = 1
         names.add((ADOBE + "photoshop/1.0/", "ICCProfile"))
     if orientation > 1:
         names |= PLACES
@@ -52,7 +53,7 @@ def true_xmp(data: bytes, width: int, height: int, *, orientation: int = 1, srgb
 
     def untrue(node, text: str) -> bool:
         name = node.namespaceURI, node.localName
-        return name in names or node.namespaceURI in namespaces or bool(PICTURE.match(re.sub(r"\s", "", text)))
+        return name in names or node.namespaceURI in namespaces or bool(PICTURE_TEXT.match(re.sub(r"\s", "", text)))
 
     def stays(node) -> bool:
         if node.nodeType == node.ELEMENT_NODE:

@@ -1,7 +1,7 @@
 """Room 2. The range coder (spec 5.1). The only file that imports constriction.
 
-constriction's coder has 64 bits of state, 32-bit words and 24 bits of precision. What is ours: the probability
-models are made of integer counts, the stream is cut to the shortest bytes that still decode, and every way in
+constriction's coder has 64 bits of state, 32-bit words and 24 bits of precision. What is ours: probabilities
+are made of integer counts, the stream is cut to the shortest bytes that still decode, and every way in
 which constriction complains becomes a FormatError. It is imported when it is first used: training does without.
 
 Source: Pasco 1976, Martin 1979 (range coding); Bamler 2022 (constriction).
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1024)
-def _model(counts: bytes) -> Categorical:
+def _distribution(counts: bytes) -> Categorical:
     import constriction
 
     # k / 2**24 is exact in float64, and with perfect=True constriction's own integers are then exactly k.
@@ -30,15 +30,15 @@ def _model(counts: bytes) -> Categorical:
     return constriction.stream.model.Categorical(probabilities, perfect=True)
 
 
-def model(counts: np.ndarray) -> Categorical:
-    """The probability model of a row of counts: int32 [S], each >= 1, summing to 2**24. Cached."""
-    return _model(np.ascontiguousarray(counts, dtype=np.int32).tobytes())
+def distribution(counts: np.ndarray) -> Categorical:
+    """The probability distribution of a row of counts: int32 [S], each >= 1, summing to 2**24. Cached."""
+    return _distribution(np.ascontiguousarray(counts, dtype=np.int32).tobytes())
 
 
 @lru_cache
 def uniform(size: int) -> Categorical:
-    """The model of `size` equally likely symbols. `size`: a power of two, at least 2."""
-    return model(np.full(size, (1 << PRECISION) // size, np.int32))
+    """That of `size` equally likely symbols. `size`: a power of two, at least 2."""
+    return distribution(np.full(size, (1 << PRECISION) // size, np.int32))
 
 
 class Encoder:
@@ -49,16 +49,16 @@ class Encoder:
 
         self._coder = constriction.stream.queue.RangeEncoder()
 
-    def encode(self, symbols: np.ndarray, model: Categorical) -> None:
-        """Appends symbols, integers [n] in the alphabet of `model`. Raises ValueError if one is outside it."""
+    def encode(self, symbols: np.ndarray, distribution: Categorical) -> None:
+        """Appends symbols, integers [n] in the alphabet of `distribution`. Raises ValueError if one is outside it."""
         try:
-            self._coder.encode(np.ascontiguousarray(symbols, dtype=np.int32), model)
+            self._coder.encode(np.ascontiguousarray(symbols, dtype=np.int32), distribution)
         except KeyError as error:
-            raise ValueError("a symbol is outside the alphabet of its model") from error
+            raise ValueError("a symbol is outside the alphabet of its distribution") from error
 
-    def encode_one(self, symbol: int, model: Categorical) -> None:
-        """Appends one symbol of the alphabet of `model`."""
-        self._coder.encode(symbol, model)
+    def encode_one(self, symbol: int, distribution: Categorical) -> None:
+        """Appends one symbol of the alphabet of `distribution`, for one that depends on the symbol before it."""
+        self._coder.encode(symbol, distribution)
 
     def finish(self) -> bytes:
         """The shortest bytes that decode to the symbols when zero bytes follow them (spec 5.1, "the end")."""
@@ -89,15 +89,15 @@ class Decoder:
         self._data = data
         self._echo = Encoder()
 
-    def decode(self, n: int, model: Categorical) -> np.ndarray:
+    def decode(self, n: int, distribution: Categorical) -> np.ndarray:
         """The next n symbols, int32 [n], from 0. Raises FormatError where no encoder can have written the bytes."""
-        symbols = self._checked(model, n)
-        self._echo.encode(symbols, model)
+        symbols = self._checked(distribution, n)
+        self._echo.encode(symbols, distribution)
         return symbols
 
-    def decode_one(self, model: Categorical) -> int:
-        """The next symbol, for a model that depends on the symbol before it. `finish` does not know of it."""
-        return self._checked(model)
+    def decode_one(self, distribution: Categorical) -> int:
+        """The next symbol, for a distribution that depends on the symbol before it. `finish` does not know of it."""
+        return self._checked(distribution)
 
     def finish(self) -> None:
         """Raises FormatError unless the symbols decoded so far, encoded again, give the same bytes.
@@ -108,9 +108,9 @@ class Decoder:
         if self._echo.finish() != self._data:
             raise FormatError("the range-coded bytes are damaged, or were made with other tables")
 
-    def _checked(self, model: Categorical, *n: int):
+    def _checked(self, distribution: Categorical, *n: int):
         try:
-            return self._coder.decode(model, *n)
+            return self._coder.decode(distribution, *n)
         except BaseException as error:
             # constriction raises AssertionError, KeyError or ValueError, and pyo3's PanicException is a BaseException.
             if isinstance(error, (AssertionError, KeyError, ValueError)) or type(error).__name__ == "PanicException":

@@ -14,27 +14,30 @@ Places = tuple[np.ndarray, np.ndarray]  # rows and columns of n positions
 class HyperPrior:
     """How z is coded, pass by pass: in P = 1 pass, or in 4 over 2x2 positions, each predicted from those before.
 
-    index: integers [P, 100, Cz] in 0..63 (or [100, Cz] for one pass), the table row of each channel at each quality.
-    With row 0 a channel is not coded: it holds its mean. offset: integers [100, Cz] in -127..127, the mean where
-    nothing is known. weight: integers [3, Cz, Cz * 9] for the passes behind the first, how far a mean is from there,
-    times 2**shift, for each step that a neighbour (channel-major, then raster over 3x3) is from its offset.
+    In a pass behind the first the mean of z is offset + ((weight @ d + 2**(shift - 1)) >> shift). d: how far the nine
+    positions round it (channel-major, then raster over 3x3) are from their own offsets, within +-127; 0 where nothing
+    is coded yet. In the first pass, and in the only one, the mean is the offset.
+
+    table_rows: integers [P, 100, Cz] in 0..63 (or [100, Cz] for one pass), row quality - 1. With table row 0 a channel
+    is not coded: it holds its mean. offset: integers [100, Cz] in -127..127. weight: integers [3, Cz, Cz * 9], or None
+    for one pass. shift: 1..30.
     Raises ValueError if the arrays break one of these rules, or if a mean could be off its offset by more than 2**16.
     """
 
-    index: np.ndarray
+    table_rows: np.ndarray
     offset: np.ndarray
     weight: np.ndarray | None = None
     shift: int = 0
 
     def __post_init__(self):
-        index, offset = self.index.astype(np.int32), self.offset.astype(np.int32)
-        index = index[None] if index.ndim == 2 else index
-        passes, channels = 1 if self.weight is None else len(HYPER_ORDER), offset.shape[-1]
-        if offset.shape != (MAX_QUALITY, channels) or index.shape != (passes, *offset.shape):
-            raise ValueError(f"a hyper prior of {self.index.shape} and {offset.shape} does not fit together")
-        if index.min() < 0 or index.max() >= TABLE_ROWS or np.abs(offset).max() > HYPER_CLAMP:
+        rows, offset = self.table_rows.astype(np.int32), self.offset.astype(np.int32)
+        rows = rows[None] if rows.ndim == 2 else rows
+        n_passes, channels = 1 if self.weight is None else len(HYPER_ORDER), offset.shape[-1]
+        if offset.shape != (MAX_QUALITY, channels) or rows.shape != (n_passes, *offset.shape):
+            raise ValueError(f"a hyper prior of {self.table_rows.shape} and {offset.shape} does not fit together")
+        if rows.min() < 0 or rows.max() >= TABLE_ROWS or np.abs(offset).max() > HYPER_CLAMP:
             raise ValueError("a hyper prior has rows in 0..63 and offsets in -127..127")
-        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "table_rows", rows)
         object.__setattr__(self, "offset", offset)
         if self.weight is not None:
             self._check_weight(channels)
@@ -47,28 +50,30 @@ class HyperPrior:
             raise ValueError("the means of a hyper prior must stay within 2**16 of its offsets")
         object.__setattr__(self, "weight", weight)
 
-    def walk(self, z: np.ndarray, touched: np.ndarray, quality: int) -> Iterator[tuple[Places, np.ndarray, np.ndarray]]:
+    def passes(
+        self, z: np.ndarray, touched: np.ndarray, quality: int
+    ) -> Iterator[tuple[Places, np.ndarray, np.ndarray]]:
         """Pass after pass: its positions, the mean int32 [Cz, n] of z there and the table row [Cz] of each channel.
 
         z: integers [Cz, h, w], of which a pass reads what the passes before it coded, so a decoder fills it in as it
-        goes; touched: bool [h, w], where the layer has positions.
+        goes. touched: bool [h, w], where the layer has positions. quality: 1..100.
         """
         offset = self.offset[quality - 1][:, None]
         deviation = np.zeros((len(z), touched.shape[0] + 2, touched.shape[1] + 2))  # with a border of zeros
-        for number, index in enumerate(self.index[:, quality - 1]):
-            places = np.nonzero(touched) if len(self.index) == 1 else pass_places(touched, number)
+        for number, rows in enumerate(self.table_rows[:, quality - 1]):
+            places = np.nonzero(touched) if len(self.table_rows) == 1 else pass_places(touched, number)
             mean = np.broadcast_to(offset, (len(z), len(places[0])))
             if number:
                 mean = mean + self._prediction(number, neighbours(deviation, places))
-            yield places, mean, index
-            note(deviation, places, z[:, *places] - offset)
+            yield places, mean, rows
+            record_deviations(deviation, places, z[:, *places] - offset)
 
-    def settled(self, z: np.ndarray, touched: np.ndarray, quality: int) -> np.ndarray:
-        """z int32 [Cz, h, w] as it can be coded: where a channel is not coded it holds its mean, and it is 0 at
-        positions that are not touched."""
+    def codable(self, z: np.ndarray, touched: np.ndarray, quality: int) -> np.ndarray:
+        """The nearest z, int32 [Cz, h, w], that can be coded: channels that are not coded hold their mean, positions
+        that are not touched hold 0. touched: bool [h, w]. quality: 1..100."""
         result = np.zeros_like(z)
-        for places, mean, index in self.walk(result, touched, quality):
-            result[:, *places] = np.where(index[:, None] > 0, z[:, *places], mean)
+        for places, mean, rows in self.passes(result, touched, quality):
+            result[:, *places] = np.where(rows[:, None] > 0, z[:, *places], mean)
         return result
 
     def _prediction(self, number: int, around: np.ndarray) -> np.ndarray:
@@ -78,18 +83,18 @@ class HyperPrior:
 
 
 def pass_places(touched: np.ndarray, number: int) -> Places:
-    """The positions of touched, bool [h, w], that one of four passes codes."""
+    """The positions of `touched`, bool [h, w], that pass 0..3 of four codes."""
     row, column = HYPER_ORDER[number]
     rows, columns = np.nonzero(touched[row::2, column::2])
     return 2 * rows + row, 2 * columns + column
 
 
 def neighbours(deviation: np.ndarray, places: Places) -> np.ndarray:
-    """What stands round n positions, channel-major, then raster over 3x3: [Cz * 9, n] of a map [Cz, h + 2, w + 2]."""
+    """The 3x3 values round n positions, channel-major, then raster: [Cz * 9, n] of a map [Cz, h + 2, w + 2]."""
     around = np.stack([deviation[:, places[0] + dy, places[1] + dx] for dy in range(3) for dx in range(3)], 1)
     return around.reshape(9 * len(deviation), len(places[0]))
 
 
-def note(deviation: np.ndarray, places: Places, values: np.ndarray) -> None:
-    """Puts what a pass coded, [Cz, n], into the map of deviations [Cz, h + 2, w + 2], clipped."""
+def record_deviations(deviation: np.ndarray, places: Places, values: np.ndarray) -> None:
+    """Writes what a pass coded, [Cz, n], into the map of deviations [Cz, h + 2, w + 2], within +-127."""
     deviation[:, places[0] + 1, places[1] + 1] = np.clip(values, -HYPER_CLAMP, HYPER_CLAMP)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from obic.constants import ESCAPE, ESCAPE_LENGTHS, HYPER, MAX_ESCAPE_BITS, MAX_MAGNITUDE, MAX_SYMBOL, TABLE_ROWS
-from obic.entropy.coder import Decoder, Encoder, model, uniform
+from obic.entropy.coder import Decoder, Encoder, distribution, uniform
 from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.scale_map import ScaleMap
 from obic.entropy.tables import Tables
 from obic.errors import FormatError
 
-BLOCK = 1 << 22  # positions sorted at a time, or a large picture would need much memory
+SORTED_AT_ONCE = 1 << 22  # positions sorted at a time, or a large picture would need much memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +40,18 @@ class LayerCoder:
     def __init__(self, model: EntropyModel, cells: np.ndarray, quality: int):
         self.cells, self.quality, self.touched = cells, quality, hyper_cells(cells)
         self._scale_map, self._prior, self._tables = model.scale_map, model.hyper_prior, model.tables
-        self._indexed: tuple[np.ndarray, np.ndarray] | None = None
+        self._rows_of_z: tuple[np.ndarray, np.ndarray] | None = None
 
-    def settle(self, z: np.ndarray) -> np.ndarray:
-        """z as it can be coded: where a channel is not coded it holds its mean, and 0 where nothing is touched."""
-        return self._prior.settled(z, self.touched, self.quality)
+    def codable(self, z: np.ndarray) -> np.ndarray:
+        """The nearest z that can be coded: channels that are not coded hold their mean, untouched positions 0."""
+        return self._prior.codable(z, self.touched, self.quality)
 
-    def index(self, z: np.ndarray) -> np.ndarray:
+    def table_rows(self, z: np.ndarray) -> np.ndarray:
         """The table row of each residual, uint8 [M, h, w] in 0..63. With row 0 a residual is not coded and is 0."""
-        if self._indexed is None or self._indexed[0] is not z:
+        if self._rows_of_z is None or self._rows_of_z[0] is not z:
             height, width = self.cells.shape
-            self._indexed = z, self._scale_map.index(z, self.quality)[:, :height, :width]
-        return self._indexed[1]
+            self._rows_of_z = z, self._scale_map.table_rows(z, self.quality)[:, :height, :width]
+        return self._rows_of_z[1]
 
     def encode(self, z: np.ndarray, r: np.ndarray) -> bytes:
         """The sub-stream; b"" for a layer without cells. z and r are read where the layer has positions only.
@@ -60,7 +60,7 @@ class LayerCoder:
         caller's own bug.
         """
         encoder = Encoder()
-        for places, mean, rows in self._prior.walk(z, self.touched, self.quality):
+        for places, mean, rows in self._prior.passes(z, self.touched, self.quality):
             _encode_values(encoder, (z[:, *places] - mean).ravel(), np.repeat(rows, mean.shape[1]), self._tables)
         _encode_values(encoder, r[:, self.cells].ravel(), self._rows(z), self._tables)
         return encoder.finish()
@@ -73,7 +73,7 @@ class LayerCoder:
         decoder = Decoder(data)
         z = np.zeros((self._scale_map.hyper_channels, *self.touched.shape), np.int32)
         r = np.zeros((self._scale_map.channels, *self.cells.shape), np.int32)
-        for places, mean, rows in self._prior.walk(z, self.touched, self.quality):
+        for places, mean, rows in self._prior.passes(z, self.touched, self.quality):
             values = _decode_values(decoder, np.repeat(rows, mean.shape[1]), self._tables)
             z[:, *places] = mean + values.reshape(mean.shape)
         r[:, self.cells] = _decode_values(decoder, self._rows(z), self._tables).reshape(len(r), -1)
@@ -81,7 +81,7 @@ class LayerCoder:
         return z, r
 
     def _rows(self, z: np.ndarray) -> np.ndarray:
-        return self.index(z)[:, self.cells].ravel()
+        return self.table_rows(z)[:, self.cells].ravel()
 
 
 def hyper_cells(cells: np.ndarray) -> np.ndarray:
@@ -92,14 +92,14 @@ def hyper_cells(cells: np.ndarray) -> np.ndarray:
 
 def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
     """The positions with a row above 0, by row and then in order; and each row's slice of them."""
-    starts = range(0, len(rows), BLOCK)
-    counted = [np.bincount(rows[start : start + BLOCK], minlength=TABLE_ROWS) for start in starts]
+    starts = range(0, len(rows), SORTED_AT_ONCE)
+    counted = [np.bincount(rows[start : start + SORTED_AT_ONCE], minlength=TABLE_ROWS) for start in starts]
     sizes = np.reshape(counted, (-1, TABLE_ROWS)).astype(np.int64).T  # of each row in each block
     skipped, sizes[0] = sizes[0].copy(), 0
     ends = np.cumsum(sizes).reshape(sizes.shape)
     order = np.empty(sizes.sum(), np.int64)
     for block, start in enumerate(starts):
-        found = start + np.argsort(rows[start : start + BLOCK], kind="stable")[skipped[block] :]
+        found = start + np.argsort(rows[start : start + SORTED_AT_ONCE], kind="stable")[skipped[block] :]
         for row, part in _slices(sizes[:, block]):
             order[ends[row, block] - sizes[row, block] : ends[row, block]] = found[part]
     return order, _slices(sizes.sum(1))
@@ -119,7 +119,7 @@ def _encode_values(encoder: Encoder, values: np.ndarray, rows: np.ndarray, table
     escaped = (values > MAX_SYMBOL) | (values < -MAX_SYMBOL)
     escapes, values[escaped] = values[escaped], ESCAPE
     for row, group in groups:
-        encoder.encode(values[group] + MAX_SYMBOL, model(tables.counts[row]))
+        encoder.encode(values[group] + MAX_SYMBOL, distribution(tables.counts[row]))
     _encode_escapes(encoder, escapes)
 
 
@@ -127,7 +127,7 @@ def _decode_values(decoder: Decoder, rows: np.ndarray, tables: Tables) -> np.nda
     order, groups = _coded_order(rows)
     symbols = np.empty(len(order), np.int32)
     for row, group in groups:
-        symbols[group] = decoder.decode(group.stop - group.start, model(tables.counts[row]))
+        symbols[group] = decoder.decode(group.stop - group.start, distribution(tables.counts[row]))
     symbols -= MAX_SYMBOL
     escaped = np.flatnonzero(symbols == ESCAPE)
     symbols[escaped] = _decode_escapes(decoder, len(escaped))

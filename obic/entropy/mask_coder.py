@@ -1,8 +1,8 @@
 """Room 2. The label map <-> bytes (spec 4.3): which layer owns each cell.
 
-Four ways to write it, all through the range coder; the writer takes the shortest. "Coded" goes label by label:
-one binary plane each, over the cells that no earlier label has claimed, with a 10-pixel causal context
-and a static trained table.
+There are four ways to write it, all through the range coder, and the writer takes the shortest. "Coded" goes label by
+label: one binary plane each, over the cells that no earlier label has claimed, with a causal context of ten cells and a
+trained table that does not adapt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from obic.constants import MAX_PLANE_CELLS, PRECISION
-from obic.entropy.coder import Decoder, Encoder, model, uniform
+from obic.entropy.coder import Decoder, Encoder, distribution, uniform
 from obic.entropy.context_walk import walk_plane
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError
@@ -26,7 +26,10 @@ MODE_COUNTS = np.array([253, 1, 1, 1], np.int32) << (PRECISION - 8)
 
 
 def encode_label_map(labels: np.ndarray, n_layers: int) -> bytes | None:
-    """The shortest bytes for a label map: uint8 [h, w] with values below n_layers. None for one layer."""
+    """The shortest bytes for a label map: uint8 [h, w] with values below n_layers. None for one layer.
+
+    n_layers: 1..255. Raises ValueError where a label is none of theirs.
+    """
     if labels.max() >= n_layers:
         raise ValueError(f"label {labels.max()} in a map of {n_layers} layers")
     if n_layers == 1:
@@ -42,14 +45,14 @@ def encode_label_map(labels: np.ndarray, n_layers: int) -> bytes | None:
 
 
 def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int) -> np.ndarray:
-    """uint8 [height, width] in cells, from the bytes `encode_label_map` gave.
+    """The label map, uint8 [height, width], from the bytes that `encode_label_map` gave; height, width in cells.
 
     Raises FormatError where the bytes are no label map of this size, or not what a writer gives for it.
     """
     if n_layers == 1:
         return np.zeros((height, width), np.uint8)
     decoder = Decoder(data)
-    mode = decoder.decode_one(model(MODE_COUNTS))
+    mode = decoder.decode_one(distribution(MODE_COUNTS))
     labels = _READERS[mode](decoder, height, width, n_layers)
     if labels.max() >= n_layers or _write(mode, labels, n_layers) != data:
         raise FormatError("the label map is damaged", section="header")
@@ -57,23 +60,23 @@ def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int)
 
 
 @cache
-def _context_models() -> list[Categorical]:
+def _context_distributions() -> list[Categorical]:
     one = [int(share) << (PRECISION - 8) for share in ONE_IN_256]
-    return [model(np.array([(1 << PRECISION) - count, count])) for count in one]
+    return [distribution(np.array([(1 << PRECISION) - count, count])) for count in one]
 
 
 def _write(mode: int, labels: np.ndarray, n_layers: int) -> bytes:
     encoder = Encoder()
-    encoder.encode_one(mode, model(MODE_COUNTS))
+    encoder.encode_one(mode, distribution(MODE_COUNTS))
     _WRITERS[mode](encoder, labels, n_layers)
     return encoder.finish()
 
 
 def _write_coded(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
-    models = _context_models()
+    distributions = _context_distributions()
 
     def write(bit: bool, context: int) -> int:
-        encoder.encode_one(int(bit), models[context])
+        encoder.encode_one(int(bit), distributions[context])
         return bit
 
     for label in range(1, n_layers):
@@ -84,11 +87,15 @@ def _write_coded(encoder: Encoder, labels: np.ndarray, n_layers: int) -> None:
 def _read_coded(decoder: Decoder, height: int, width: int, n_layers: int) -> np.ndarray:
     if height * width * (n_layers - 1) > MAX_PLANE_CELLS:
         raise FormatError("the label map is too large to be coded in planes", section="header")
-    models = _context_models()
+    distributions = _context_distributions()
     labels = np.zeros((height, width), np.uint8)
+
+    def read(_: bool, context: int) -> int:
+        return decoder.decode_one(distributions[context])
+
     for label in range(1, n_layers):
         unclaimed = (labels == 0).astype(np.uint8)
-        plane = walk_plane(np.zeros_like(labels), unclaimed, lambda _, context: decoder.decode_one(models[context]))
+        plane = walk_plane(np.zeros_like(labels), unclaimed, read)
         labels[plane > 0] = label
     return labels
 

@@ -1,6 +1,6 @@
 """Room 2. The trained context table of the label map (spec, appendix B).
 
-Written by obic.train.mask_contexts. ONE_IN_256[context] / 256 is the probability that a cell belongs to the label.
+Written by `obic.train.codec.fit_mask_contexts`. ONE_IN_256[context] / 256 is the probability of a cell of the label.
 """
 
 ONE_IN_256 = bytes.fromhex("""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from obic.constants import CELL, MAX_MASK_PIXELS, PRECISION
-from obic.entropy.coder import Decoder, Encoder, model
+from obic.entropy.coder import Decoder, Encoder, distribution
 from obic.entropy.context_walk import CONTEXTS, walk_plane
 from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError, UsageError
@@ -35,7 +35,7 @@ def encode_pixel_mask(labels: np.ndarray, cells: np.ndarray) -> bytes:
     bits, encoder = _AdaptiveBits(), Encoder()
 
     def write(bit: bool, context: int) -> int:
-        encoder.encode_one(int(bit), bits.model(context))
+        encoder.encode_one(int(bit), bits.distribution(context))
         bits.learn(context, bit)
         return bit
 
@@ -61,7 +61,7 @@ def decode_pixel_mask(data: bytes, cells: np.ndarray, height: int, width: int) -
     bits, decoder = _AdaptiveBits(), Decoder(data[1:])
 
     def read(_: bool, context: int) -> int:
-        bit = decoder.decode_one(bits.model(context))
+        bit = decoder.decode_one(bits.distribution(context))
         bits.learn(context, bit)
         return bit
 
@@ -84,10 +84,10 @@ class _AdaptiveBits:
         self._ones = [*ONE_IN_256, *MIXED_IN_256]
         self._seen = [256] * len(self._ones)
 
-    def model(self, context: int) -> Categorical:
+    def distribution(self, context: int) -> Categorical:
         seen = self._seen[context]
         share = ((self._ones[context] << PROBABILITY_BITS) + seen // 2) // seen
-        return _bit_model(min(max(share, 1), (1 << PROBABILITY_BITS) - 1))
+        return _bit_distribution(min(max(share, 1), (1 << PROBABILITY_BITS) - 1))
 
     def learn(self, context: int, bit: int) -> None:
         self._seen[context] += STEP
@@ -96,9 +96,9 @@ class _AdaptiveBits:
 
 
 @cache
-def _bit_model(share: int) -> Categorical:
+def _bit_distribution(share: int) -> Categorical:
     one = share << (PRECISION - PROBABILITY_BITS)
-    return model(np.array([(1 << PRECISION) - one, one]))
+    return distribution(np.array([(1 << PRECISION) - one, one]))
 
 
 def _mixed_contexts(cells: np.ndarray) -> list[int]:

@@ -1,4 +1,4 @@
-"""Room 2. From a hyper-latent to table indices, in integers (spec 6).
+"""Room 2. From a hyper-latent to table rows, in integers (spec 6).
 
 The only thing that decides which table codes a residual. It is pointwise on the hyper-latent grid and exact: no
 device, thread count or library can change it, so a file decodes everywhere to the same symbols.
@@ -10,7 +10,7 @@ import numpy as np
 
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER, HYPER_CLAMP, MAX_HIDDEN, MAX_QUALITY, TABLE_ROWS
 
-BLOCK = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
+PLACES_AT_ONCE = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Hidden:
 
 
 class ScaleMap:
-    """index = clip((W z + ((V h) >> 8) + b[quality]) >> shift, 0, 63), then a pixel shuffle by 4.
+    """row = clip((W z + ((V h) >> 8) + b[quality]) >> shift, 0, 63), then a pixel shuffle by 4.
 
     weight: integers [M * 16, Cz]; row c * 16 + dy * 4 + dx gives channel c at cell (4 i + dy, 4 j + dx), the order
     of torch.nn.functional.pixel_shuffle. bias: integers [100, M], row quality - 1. shift: 0..62. hidden: V and h; None:
@@ -52,18 +52,18 @@ class ScaleMap:
         if largest >= 2**53:
             raise ValueError("the sums of a scale map must stay below 2**53")
 
-    def index(self, z: np.ndarray, quality: int) -> np.ndarray:
-        """uint8 [M, 4 h4, 4 w4] in 0..63 for z: integers [Cz, h4, w4], and a quality in 1..100."""
+    def table_rows(self, z: np.ndarray, quality: int) -> np.ndarray:
+        """The table row of each residual, uint8 [M, 4 h4, 4 w4] in 0..63. z: integers [Cz, h4, w4]; quality: 1..100."""
         _, h4, w4 = z.shape
         places = z.reshape(self.hyper_channels, h4 * w4)
-        index = np.empty((self.channels, HYPER**2, h4 * w4), np.uint8)
-        for start in range(0, h4 * w4, BLOCK):
-            block = slice(start, start + BLOCK)
+        rows = np.empty((self.channels, HYPER**2, h4 * w4), np.uint8)
+        for start in range(0, h4 * w4, PLACES_AT_ONCE):
+            block = slice(start, start + PLACES_AT_ONCE)
             sums = self._sums(np.clip(places[:, block], -HYPER_CLAMP, HYPER_CLAMP).astype(np.float64), quality)
             sums = sums.reshape(self.channels, HYPER**2, -1) + self._bias[quality - 1][:, None, None]
-            index[..., block] = np.clip(sums >> self.shift, 0, TABLE_ROWS - 1)
-        index = index.reshape(self.channels, HYPER, HYPER, h4, w4).transpose(0, 3, 1, 4, 2)
-        return index.reshape(self.channels, HYPER * h4, HYPER * w4)
+            rows[..., block] = np.clip(sums >> self.shift, 0, TABLE_ROWS - 1)
+        rows = rows.reshape(self.channels, HYPER, HYPER, h4, w4).transpose(0, 3, 1, 4, 2)
+        return rows.reshape(self.channels, HYPER * h4, HYPER * w4)
 
     def _sums(self, z: np.ndarray, quality: int) -> np.ndarray:
         """W z + ((V h) >> 8) for z: float64 [Cz, n] -> int64 [M * 16, n]."""

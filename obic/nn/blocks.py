@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DAMPING = 0.2  # g at the start of training: a trained network without damping hardly notices it
+FIRST_DAMPING = 0.2  # g at the start of training: a trained network without damping hardly notices it
 
 
 class Block(nn.Module):
@@ -38,7 +38,7 @@ class Block(nn.Module):
             nn.init.normal_(conv.weight, std=0.02 / conv.in_channels**0.5)
             nn.init.zeros_(conv.bias)
         if self.log_damping is not None:
-            nn.init.constant_(self.log_damping, math.log(DAMPING))
+            nn.init.constant_(self.log_damping, math.log(FIRST_DAMPING))
 
     def _damped(self, x: Tensor, branch: int) -> Tensor:
         if self.log_damping is None:

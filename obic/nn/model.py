@@ -10,7 +10,7 @@ from obic.constants import CELL, HYPER
 from obic.nn.blocks import Down, Up, blocks
 from obic.nn.context import Context
 from obic.nn.gain import Gain
-from obic.nn.hyperprior import HyperAnalysis, HyperGaussian, HyperSynthesis, ScaleIndex
+from obic.nn.hyper_networks import HyperAnalysis, HyperGaussian, HyperSynthesis, ScaleIndex
 from obic.shape import Shape, relative_level
 
 

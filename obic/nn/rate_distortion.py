@@ -17,7 +17,7 @@ from obic.constants import CELL, HYPER, HYPER_CLAMP, MAX_QUALITY
 from obic.entropy.tables import default_scales, gaussian_probabilities
 from obic.metrics import ms_ssim
 from obic.nn.blocks import straight_through
-from obic.nn.hyperprior import index_to_scale
+from obic.nn.hyper_networks import index_to_scale
 from obic.nn.model import CodecNetwork, pad_to_hyper
 from obic.shape import quality_to_level
 

@@ -2,7 +2,7 @@
 
 The analysis transform gives every picture a good latent in one go; this looks for a better one near it. Rounding is
 made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and Mandt 2020, "Improving
-inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table indices.
+inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from obic.constants import CELL
 from obic.entropy.layer import LayerCoder
 from obic.inference import hyper_features, hyper_latent
-from obic.nn.hyperprior import index_to_scale
+from obic.nn.hyper_networks import index_to_scale
 from obic.nn.model import CodecNetwork, pad_to_cells
 from obic.nn.rate_distortion import distortion, distortion_weight, gaussian_bits
 from obic.progress import track
@@ -27,10 +27,10 @@ from obic.shape import quality_to_level
 from obic.tiles import Area, tiles, times
 from obic.weights import CodecModel
 
-SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
-MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
+TILE_SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
+TILE_MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
 STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
-DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
+STEP_DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
 MOMENTUM, POWER = 0.9, 0.99
 TINY = 1e-12  # where no gradient is left nothing moves
 HOT, COLD = 0.3, 0.025  # temperatures of rounding at the first and the last step
@@ -44,9 +44,9 @@ class _Rows(NamedTuple):
     cells: Tensor
     conditions: Tensor
     hyper: Tensor
-    index: Tensor
+    table_rows: Tensor
 
-    def of(self, area: Area) -> _Rows:
+    def cropped(self, area: Area) -> _Rows:
         return _Rows(self.level, self.weight, *(maps[..., *area] for maps in self[2:]))
 
 
@@ -62,13 +62,13 @@ def refine(
     rows = _rows(model, features, coders)
     generator = torch.Generator(features.device).manual_seed(0)
     refined = start.clone()
-    wanted = tiles(np.ones(start.shape[-2:], bool), MARGIN, SIDE)
+    wanted = tiles(np.ones(start.shape[-2:], bool), TILE_MARGIN, TILE_SIDE)
     shares = track("refinement", [step / steps for _ in wanted for step in range(steps)])
     for inner, outer, crop in wanted:
         pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]
         pixels = pad_to_cells(pixels.float() / 255)
         schedule = islice(shares, steps)
-        better = _refined_tile(network, pixels, refined[..., *outer], rows.of(outer), schedule, generator)
+        better = _refined_tile(network, pixels, refined[..., *outer], rows.cropped(outer), schedule, generator)
         refined[..., *inner] = better[..., *crop]
     next(shares, None)  # tells of the last step
     return refined.permute(0, 2, 3, 1)
@@ -89,7 +89,7 @@ def _refined_tile(
         change = change.detach()
         momentum.lerp_(gradient, 1 - MOMENTUM)
         power.lerp_(gradient.square(), 1 - POWER)
-        damping = DAMPING * gradient.square().mean().sqrt()
+        damping = STEP_DAMPING * gradient.square().mean().sqrt()
         size = STEP_SIZE * (1 - 0.9 * share) / (1 - MOMENTUM**count)
         usual = (power / (1 - POWER**count)).sqrt() + damping
         change -= size * momentum / usual.clamp_min(TINY)
@@ -98,17 +98,17 @@ def _refined_tile(
 
 def _rows(model: CodecModel, features: Tensor, coders: Sequence[LayerCoder]) -> _Rows:
     backend, device = model.backend, features.device
-    hyper, index = [], []
+    hyper, table_rows = [], []
     for coder in coders:
-        z = coder.settle(hyper_latent(model, features, coder))
+        z = coder.codable(hyper_latent(model, features, coder))
         hyper.append(hyper_features(backend, z, *coder.cells.shape).permute(0, 3, 1, 2))
-        index.append(coder.index(z))
+        table_rows.append(coder.table_rows(z))
     quality = torch.tensor([float(coder.quality) for coder in coders], device=device)
     level = quality_to_level(quality, backend.shape.levels)
     cells = torch.from_numpy(np.stack([coder.cells for coder in coders])[:, None]).to(device).float()
     conditions = backend.network.conditions(cells, level)
-    index = torch.from_numpy(np.stack(index)).to(device)
-    return _Rows(level, distortion_weight(quality), cells, conditions, torch.cat(hyper), index)
+    table_rows = torch.from_numpy(np.stack(table_rows)).to(device)
+    return _Rows(level, distortion_weight(quality), cells, conditions, torch.cat(hyper), table_rows)
 
 
 def _loss(
@@ -121,14 +121,14 @@ def _loss(
 
     def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
         nonlocal coded
-        value = _rounded((scaled - mean) / step, temperature, generator) * (rows.index > 0)
+        value = _rounded((scaled - mean) / step, temperature, generator) * (rows.table_rows > 0)
         coded = torch.where(mask, value, coded)
         return value
 
     decoded = network.context(rows.hyper, rows.conditions, rows.cells, quantise) * network.gain.inverse(rows.level)
     output = network.synthesis(decoded.sum(0, keepdim=True), rows.conditions.sum(0, keepdim=True)) + 0.5
-    scale = index_to_scale(rows.index + 0.5)  # indices are rounded down
-    bits = (gaussian_bits(coded, scale) * (rows.index > 0) * rows.cells).sum()
+    scale = index_to_scale(rows.table_rows + 0.5)  # rows are rounded down
+    bits = (gaussian_bits(coded, scale) * (rows.table_rows > 0) * rows.cells).sum()
     lost = distortion(output, pixels, F.interpolate(rows.cells[:, 0][None], scale_factor=CELL))[0]
     return (rows.weight * rows.cells.mean((1, 2, 3)) * lost).sum() + bits / pixels[0, 0].numel()
 

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from obic.masks import OBJECT
-from obic.segment.builtin import load_segmenter
+from obic.segment.builtin import read_segmenter
 
-__all__ = ["CLASS_NAMES", "OBJECT", "Segmenter", "load_segmenter"]
+__all__ = ["CLASS_NAMES", "OBJECT", "Segmenter", "read_segmenter"]
 
 CLASS_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -19,7 +19,7 @@ CLASS_NAMES = (
 
 
 class Segmenter(Protocol):
-    """What the codec asks of a segmenter; `load_segmenter` gives the one we ship.
+    """What the codec asks of a segmenter; `read_segmenter` reads the one we ship.
 
     It may have an attribute `class_names`: a sequence of the classes' names by label, the background's first. Without
     it they are `CLASS_NAMES`. With several workers it is called from several threads.

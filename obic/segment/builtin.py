@@ -1,4 +1,4 @@
-"""The segmenter we ship, around its network: a picture in, labels out. Its weights: `obic.segment.segmenter`."""
+"""The segmenter we ship, around its network: a picture in, labels out. Its weights: `obic.segment.torch_deeplab`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from obic.segment.labels import label_map, resized
 from obic.segment.whole import whole
 
 STRIDE = 8  # of the network's logits
-CELL = 16  # its coarsest stride: the network sees whole cells, or its coarse map would be stretched over the picture
+COARSEST_STRIDE = 16  # sides are multiples of it, or the network's coarsest map would be stretched over the picture
 
 # Pictures float32 [B, h, w, 3] in 0..1 -> logits [B, h / 8, w / 8, 21]: of "an object is here", then of each VOC class
 # given that there is one.
@@ -50,7 +50,7 @@ class DeepLabSegmenter:
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise TypeError(f"a picture is uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         scale = self.long_side / max(rgb.shape)
-        rows, columns = (CELL * max(2, round(side * scale / CELL)) for side in rgb.shape[:2])
+        rows, columns = (COARSEST_STRIDE * max(2, round(side * scale / COARSEST_STRIDE)) for side in rgb.shape[:2])
         small = Image.fromarray(rgb).resize((columns, rows), Image.Resampling.BILINEAR)  # antialiased
         picture = np.asarray(small, np.float32) / 255
         direct, mirrored = self.network(np.stack([picture, picture[:, ::-1]]))
@@ -62,7 +62,7 @@ def foreground(logits: np.ndarray, threshold: float, height: int, width: int) ->
     return resized(whole(logits[..., 0], threshold), height, width) > threshold
 
 
-def load_segmenter(source: str | Path | bytes, backend: str = "numpy", device: str = "cpu") -> DeepLabSegmenter:
+def read_segmenter(source: str | Path | bytes, backend: str = "numpy", device: str = "cpu") -> DeepLabSegmenter:
     """Read a weights file, or its bytes. backend: "numpy" or "torch"; device: of PyTorch's.
 
     Raises OSError, and KeyError or RuntimeError when it is not one of ours.
@@ -83,6 +83,6 @@ def _network(arrays: Mapping[str, np.ndarray], backend: str, device: str) -> Net
 
         return NumpyDeepLab(arrays)
     from obic.backends import choose_device
-    from obic.segment.segmenter import TorchDeepLab, unpack
+    from obic.segment.torch_deeplab import TorchDeepLab, from_int8_arrays
 
-    return TorchDeepLab(unpack(arrays).to(choose_device(device)))
+    return TorchDeepLab(from_int8_arrays(arrays).to(choose_device(device)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obic.segment import efficientnet, resnet
-from obic.segment.shapes import BACKBONES, CLASSES, LITE, PARTS, RATES, statistics
+from obic.segment.shapes import BACKBONES, CLASSES, DILATIONS, LITE, LITE_PARTS, statistics
 
 _PYRAMID, _SKIP, _REFINED = 192, 48, 128
 
@@ -32,7 +32,7 @@ class Pyramid(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         near = [ConvNorm(inputs, outputs)]
-        self.branches = nn.ModuleList(near + [ConvNorm(inputs, outputs, 3, rate) for rate in RATES])
+        self.branches = nn.ModuleList(near + [ConvNorm(inputs, outputs, 3, rate) for rate in DILATIONS])
         self.whole = ConvNorm(inputs, outputs)
         self.project = ConvNorm((len(self.branches) + 1) * outputs, outputs)
 
@@ -56,7 +56,7 @@ class DeepLab(nn.Module):
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}")
         self.backbone = backbone
         if backbone == LITE:
-            first, *rest = (efficientnet.stages(*numbers) for numbers in PARTS.values())
+            first, *rest = (efficientnet.stages(*numbers) for numbers in LITE_PARTS.values())
             self.stem = nn.Sequential(*efficientnet.stem(), *first)
             self.layer2, self.layer3, self.layer4 = rest
             fine, coarse = efficientnet.channels(3), efficientnet.channels(7)

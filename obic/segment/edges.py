@@ -35,7 +35,8 @@ class Settings(NamedTuple):
     smooth: float
 
 
-CHOSEN = Settings(grid=128, radius=10, noise=5e-4, weight=1.0, bound=4.0, reach=4, smooth=4.0)  # obic.bench.edges: why
+# Why these: `python -m obic.bench.segmenter.mask_edges`.
+CHOSEN = Settings(grid=128, radius=10, noise=5e-4, weight=1.0, bound=4.0, reach=4, smooth=4.0)
 
 
 def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Settings = CHOSEN) -> np.ndarray:

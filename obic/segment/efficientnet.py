@@ -1,13 +1,14 @@
 """The stages of EfficientNet-Lite2 (Tan and Le 2019; the Lite variants, Liu 2020: no squeeze-and-excitation, ReLU6).
 
 Its batch norms are folded into the convolutions: it is only ever used with the weights of ImageNet or our own, which
-keep those statistics. A test holds it equal to the package that the weights come from (`obic.train.imagenet`).
+keep those statistics. A test holds it equal to the package that the weights come from
+(`obic.train.segmenter.imagenet`).
 """
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obic.segment.shapes import STAGES, lite_blocks
+from obic.segment.shapes import LITE_STAGES, lite_blocks
 
 STEM = 32  # channels
 
@@ -62,4 +63,4 @@ def stages(*numbers: int) -> nn.Sequential:
 
 def channels(number: int) -> int:
     """The channels that come out of stage 1..7, and for 0 out of the stem."""
-    return STAGES[number - 1][2] if number else STEM
+    return LITE_STAGES[number - 1][2] if number else STEM

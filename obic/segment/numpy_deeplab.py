@@ -1,4 +1,4 @@
-"""The networks of `obic.segment.deeplab` in numpy alone, from packed weights (`obic.segment.segmenter`)."""
+"""The networks of `obic.segment.deeplab` in numpy alone, from packed weights (`obic.segment.torch_deeplab`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from obic.backends.strips import over_strips
-from obic.segment.shapes import DEPTHS, LITE, PARTS, RATES, lite_blocks, statistics
+from obic.segment.shapes import DEPTHS, DILATIONS, LITE, LITE_PARTS, lite_blocks, statistics
 
-CHUNK = 2048  # places whose windows are laid out at a time
+WINDOWS_AT_ONCE = 2048  # places whose windows are laid out at a time
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -25,7 +25,7 @@ class NumpyDeepLab:
         backbone = str(arrays["backbone"])
         self._backbone = (Lite(arrays) if backbone == LITE else ResNet(arrays, DEPTHS[backbone]))
         self._mean, self._std = np.float32(statistics(backbone))
-        self._near, *self._far = (Convolution(arrays, f"pyramid.branches.{n}.0") for n in range(1 + len(RATES)))
+        self._near, *self._far = (Convolution(arrays, f"pyramid.branches.{n}.0") for n in range(1 + len(DILATIONS)))
         self._whole, self._project = (Convolution(arrays, f"pyramid.{name}.0") for name in ("whole", "project"))
         self._skip, self._refine = (Convolution(arrays, f"{name}.0") for name in ("skip", "refine"))
         self._classify = Convolution(arrays, "classify")
@@ -35,7 +35,7 @@ class NumpyDeepLab:
 
     def _logits(self, picture: np.ndarray) -> np.ndarray:
         fine, coarse = self._backbone((picture - self._mean) / self._std)
-        views = [self._near(coarse), *(each(coarse, 1, rate) for each, rate in zip(self._far, RATES, strict=True))]
+        views = [self._near(coarse), *(each(coarse, 1, rate) for each, rate in zip(self._far, DILATIONS, strict=True))]
         whole = self._whole(coarse.mean((0, 1), keepdims=True))
         coarse = self._project(np.concatenate([*views, np.broadcast_to(whole, views[0].shape)], 2))
         joined = np.concatenate([enlarged(coarse, *fine.shape[:2]), self._skip(fine)], 2)
@@ -97,7 +97,7 @@ class Convolution:
         seen = seen.transpose(0, 1, 3, 4, 2)  # [h, w, k, k, inputs]
         height, width = seen.shape[:2]
         y = np.empty((height, width, self._kernel.shape[1]), np.float32)
-        rows = max(1, CHUNK // width)
+        rows = max(1, WINDOWS_AT_ONCE // width)
         for start in range(0, height, rows):
             part = seen[start : start + rows]
             y[start : start + rows] = (part.reshape(len(part) * width, -1) @ self._kernel).reshape(len(part), width, -1)
@@ -130,7 +130,7 @@ class Lite:
 
     def __init__(self, arrays: Arrays):
         self._stem = Convolution(arrays, "stem.0")
-        self._parts = {part: _inverted_blocks(arrays, part, 2 * (part == "stem")) for part in PARTS}
+        self._parts = {part: _inverted_blocks(arrays, part, 2 * (part == "stem")) for part in LITE_PARTS}
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = self._stem(x, 2, limit=6, before=0)
@@ -138,7 +138,7 @@ class Lite:
         return fine, self._run("layer4", self._run("layer3", fine))
 
     def _run(self, part: str, x: np.ndarray) -> np.ndarray:
-        blocks = zip(self._parts[part], lite_blocks(*PARTS[part]), strict=True)
+        blocks = zip(self._parts[part], lite_blocks(*LITE_PARTS[part]), strict=True)
         for (expand, depthwise, project), (kernel, stride, dilation, outputs, _) in blocks:
             y = expand(x, limit=6) if expand else x
             before = kernel // 2 - 1 if stride == 2 else None  # TensorFlow's "same": the odd zero comes last
@@ -150,7 +150,7 @@ class Lite:
 def _inverted_blocks(arrays: Arrays, part: str, first: int) -> list[tuple[Convolution | None, ...]]:
     """(expand, depthwise, project) of each block of a part, whose names count from `first` on."""
     blocks = []
-    for place, (*_, expansion) in enumerate(lite_blocks(*PARTS[part]), first):
+    for place, (*_, expansion) in enumerate(lite_blocks(*LITE_PARTS[part]), first):
         expand = Convolution(arrays, f"{part}.{place}.expand") if expansion > 1 else None
         rest = (Convolution(arrays, f"{part}.{place}.{name}") for name in ("depthwise", "project"))
         blocks.append((expand, *rest))

@@ -12,8 +12,8 @@ from obic.masks import OBJECT
 from obic.prompts import Box, Point, Prompts
 from obic.segment import Segmenter
 
-MARGIN = 0.2  # of a box's sides, that the segmenter sees round it
-LEAST = 0.1  # of a box: where less of it is found, the box itself is the object
+BOX_MARGIN = 0.2  # of a box's sides, that the segmenter sees round it
+LEAST_FOUND = 0.1  # of a box: where less of it is found, the box itself is the object
 NEAR = 0.05  # of the picture's long side: how far from an object a point may be
 MOST = 253  # prompts: labels are 8 bits, and 254 and 255 mean something
 GRID = 1024  # on the long side, at most: connected parts are looked for on so many pixels
@@ -63,11 +63,11 @@ def _in_box(
 ) -> np.ndarray:
     """The labels in the box, uint8 [bottom - top, right - left]."""
     top, left, bottom, right = window
-    above, beside = round(MARGIN * (bottom - top)), round(MARGIN * (right - left))
+    above, beside = round(BOX_MARGIN * (bottom - top)), round(BOX_MARGIN * (right - left))
     first_row, first_column = max(0, top - above), max(0, left - beside)
     seen = np.ascontiguousarray(rgb[first_row : bottom + above, first_column : right + beside])
     labels = segment(seen)[top - first_row : bottom - first_row, left - first_column : right - first_column]
-    if np.count_nonzero(labels) >= LEAST * labels.size:
+    if np.count_nonzero(labels) >= LEAST_FOUND * labels.size:
         return labels
     notes.append(f"next to nothing is found in the box {box.text}; the box itself is the object")
     return np.full(labels.shape, OBJECT, np.uint8)

@@ -52,7 +52,7 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-BLOCKS = {"resnet34": BasicBlock, "resnet101": Bottleneck}
+BLOCK_KINDS = {"resnet34": BasicBlock, "resnet101": Bottleneck}
 
 
 def stem() -> list[nn.Module]:
@@ -64,7 +64,7 @@ def stem() -> list[nn.Module]:
 
 def stage(backbone: str, number: int, stride: int, dilation: int = 1) -> nn.Sequential:
     """Stage 1..4 of a backbone; its channels: `channels`."""
-    block, width = BLOCKS[backbone], 32 << number
+    block, width = BLOCK_KINDS[backbone], 32 << number
     inputs = 64 if number == 1 else channels(backbone, number - 1)
     first = block(inputs, width, stride, dilation)
     rest = [block(channels(backbone, number), width, 1, dilation) for _ in range(DEPTHS[backbone][number - 1] - 1)]
@@ -77,7 +77,7 @@ def stage(backbone: str, number: int, stride: int, dilation: int = 1) -> nn.Sequ
 
 def channels(backbone: str, number: int) -> int:
     """The channels that come out of stage 1..4."""
-    return BLOCKS[backbone].expansion * (32 << number)
+    return BLOCK_KINDS[backbone].expansion * (32 << number)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:

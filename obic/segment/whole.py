@@ -8,12 +8,12 @@ from obic.connected import connected_cells
 from obic.segment.labels import resized
 
 # Shares of the picture.
-LEAST = 0.005  # what is seen of all objects together: less is none
+LEAST_SEEN = 0.005  # what is seen of all objects together: less is none
 CRUMB = 0.005  # a connected piece, if it is not the largest
 HOLE = 0.002  # background with object all round it
 
 
-def whole(logits: np.ndarray, threshold: float, least: float = LEAST, crumb: float = CRUMB, hole: float = HOLE):
+def whole(logits: np.ndarray, threshold: float, least: float = LEAST_SEEN, crumb: float = CRUMB, hole: float = HOLE):
     """Logits of "an object is here", float32 [h, w], without crumbs and holes: what changes sides is reflected at the
     threshold, so that the map stays smooth enough to be enlarged. Pieces and holes are cells that touch, corners too.
     """

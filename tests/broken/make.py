@@ -11,13 +11,13 @@ from unittest.mock import patch
 import msgpack
 import numpy as np
 
-import oracle
 from obic.constants import PART_PIXEL_MASK, SIGNATURE
 from obic.container.header import checksum
 from obic.entropy import EntropyModel, LayerCoder, Tables, layer
-from obic.entropy.coder import Encoder, model, uniform
+from obic.entropy.coder import Encoder, distribution, uniform
 from obic.masks import decode_label_map
 from obic.weights import hyper_prior_of, scale_map_of
+from shared import oracle
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "v1"
@@ -78,7 +78,7 @@ def ragged(part: bytes) -> bytes:
 def map_of(mode: int, *numbers: tuple[int, int]) -> bytes:
     """A coded label map that begins with a mode and numbers, each with its number of bits."""
     encoder = Encoder()
-    encoder.encode_one(mode, model(np.array([253, 1, 1, 1]) << 16))
+    encoder.encode_one(mode, distribution(np.array([253, 1, 1, 1]) << 16))
     for number, bits in numbers:
         for place in reversed(range(bits)):
             encoder.encode_one(number >> place & 1, uniform(2))

@@ -17,16 +17,16 @@ from decoded import decoded_png
 from PIL import Image
 
 from obic import codec
-from obic.bench.exactness import symbols_hash
+from obic.bench.codec.exactness import symbols_hash
 from obic.container import open_container
 from obic.shape import Shape
-from obic.train.checkpoint import Places, new_network
-from obic.train.course import Course, Log, train
-from obic.train.crops import Batches
-from obic.train.data import load_samples
-from obic.train.loss import MSE_UNTIL
-from obic.train.manifest import write_codec
-from obic.train.pack import pack
+from obic.train.codec.checkpoint import Places, new_network
+from obic.train.codec.course import Course, Log, train
+from obic.train.codec.crops import Batches
+from obic.train.codec.loss import MSE_UNTIL
+from obic.train.codec.weights_file import packed_codec
+from obic.train.common.data import load_samples
+from obic.train.common.manifest import write_codec
 from obic.weights import CodecModel
 
 HERE = Path(__file__).parent
@@ -46,7 +46,7 @@ def tiny_model(folder: Path, older: Path | None) -> CodecModel:
             batches = Batches(samples, 256, 2, "cpu", 1)
             log = Log(crops=MSE_UNTIL, decay_from=MSE_UNTIL, decay_crops=4_000, muon_lr=0.005, adam_lr=0.002)
             train(Course(new_network(TINY), batches, log), Places(checkpoint), minutes=10)
-        data, model, sizes = pack(checkpoint, samples, 40, seed=2)
+        data, model, sizes = packed_codec(checkpoint, samples, 40, seed=2)
     name = f"{model.fingerprint:08x}"
     write_codec(folder, data, {
         "fingerprint": name, "file": f"codec-{name}.npz", "sha256": hashlib.sha256(data).hexdigest(),

@@ -1,4 +1,4 @@
-// Runs the reader for tests/test_web.py. A JSON object a line in, one a line out:
+// Runs the reader for tests/web/test_web.py. A JSON object a line in, one a line out:
 //   {memory: true}                                       how many bytes this process has
 //   {model: path}                                        makes a model known
 //   {file: path, limits}                                 what each section of a file holds: an error, or a hash

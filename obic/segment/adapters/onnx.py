@@ -20,12 +20,12 @@ from obic.segment import CLASS_NAMES, Segmenter
 from obic.segment.labels import label_map, resized
 
 VALUES = ("probability", "logit", "minmax")
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 SLACK = 1e-3  # by which a probability may miss 0..1
 # Antialiased, and as sharp as what most networks are trained on: U-2-Net small has a foreground IoU of 0.628 with it
 # and of 0.610 with bilinear scaling (every 6th VOC picture).
 SCALING = Image.Resampling.LANCZOS
-LEAST = 1e-6  # of a probability, before its logit is taken
+LEAST_SHARE = 1e-6  # of a probability, before its logit is taken
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class OnnxSegmenter:
         self._session, self._options = session, options
         taken = session.get_inputs()[0]
         shape = taken.shape
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]) or taken.type not in TYPES:
+        if len(shape) != 4 or 3 not in (shape[1], shape[3]) or taken.type not in INPUT_TYPES:
             raise UsageError(f"the network takes {taken.type} {shape}, not one picture [1, 3, h, w] or [1, h, w, 3]")
-        self._name, self._type, self._channels_first = taken.name, TYPES[taken.type], shape[1] == 3
+        self._name, self._type, self._channels_first = taken.name, INPUT_TYPES[taken.type], shape[1] == 3
         fixed = shape[2:] if self._channels_first else shape[1:3]
         self._size = options.size or tuple(reversed(fixed))
         if not all(isinstance(side, int) for side in self._size):
@@ -139,10 +139,10 @@ class OnnxSegmenter:
             return planes
         if kind == "minmax":
             low, high = planes.min(), planes.max()
-            planes = (planes - low) / max(high - low, np.float32(LEAST))
+            planes = (planes - low) / max(high - low, np.float32(LEAST_SHARE))
         if planes.min() < -SLACK or planes.max() > 1 + SLACK:
             raise UsageError("the network's output is no probability; say values=logit or values=minmax")
-        return _logit(planes) if planes.shape[2] == 1 else np.log(np.maximum(planes, np.float32(LEAST)))
+        return _logit(planes) if planes.shape[2] == 1 else np.log(np.maximum(planes, np.float32(LEAST_SHARE)))
 
 
 def _enlarged(labels: np.ndarray, rgb: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def _enlarged(labels: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 
 
 def _logit(share: np.ndarray | float) -> np.ndarray:
-    share = np.clip(np.float32(share), np.float32(LEAST), np.float32(1 - LEAST))
+    share = np.clip(np.float32(share), np.float32(LEAST_SHARE), np.float32(1 - LEAST_SHARE))
     return np.log(share / (1 - share))
 
 
