@@ -38,7 +38,7 @@ SIGNATURES = {  # of what Pillow does not read, or not always, as patterns
     "HEIC": rb".{4}ftyp(hei|hev|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "this kind of TIFF": rb"II[*+]\0|MM\0[*+]",
-    "SVG": rb"\s*(<\?xml.{0,200}?\?>\s*)?(<!.{0,500}?>\s*)*<svg",
+    "SVG": rb"\s*<(svg|(\?xml|!--|!DOCTYPE svg).{0,999}?<svg)",
     "PDF": rb"%PDF",
     "a film": rb".{4}ftyp|\x1aE\xdf\xa3",
 }
@@ -239,13 +239,14 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         kind = next((kind for kind, start in SIGNATURES.items() if re.match(start, data, re.DOTALL)), None)
         plugin, package = PLUGINS.get(kind, ("", ""))
-        if plugin and plugin not in sys.modules and find_spec(plugin.split(".")[0]):
+        installed = plugin and find_spec(plugin.partition(".")[0])
+        if installed and plugin not in sys.modules:
             import_module(plugin)
             return _open(data)
-        if not data:
-            raise FormatError("empty: not a picture") from error
         if kind is None:
-            raise FormatError("not a picture of a known kind") from error
+            raise FormatError("not a picture of a known kind" if data else "empty: not a picture") from error
+        if installed:
+            raise FormatError(f"damaged picture: {package} cannot read this {kind}") from error
         way = f"pip install {package}" if package else "convert it to PNG first"
         raise FormatError(f"{kind} is not read here; {way}") from error
 

@@ -49,7 +49,8 @@ class LazyGroup(click.Group):
 def group() -> None:
     """Code a picture as objects and background, each with its own bytes and quality.
 
-    "-" is standard input or output wherever a file is named.
+    "-" is standard input or output wherever a file is named. A result is called after its input, with another suffix;
+    inputs that differ in their suffix alone keep it: a.jpg and a.png become a.jpg.obic and a.png.obic.
     """
 
 

@@ -270,6 +270,17 @@ def test_pictures_of_phones_are_read_with_their_plugin():
     assert np.abs(picture.rgb[4, 40].astype(int) - (0, 0, 255)).max() < 20
 
 
+@pytest.mark.parametrize(
+    ("module", "data", "name"),
+    [("pillow_heif", b"\0\0\0\x18ftypheic" + bytes(40), "pillow-heif"),
+     ("pillow_jxl", b"\xff\x0a" + bytes(40), "pillow-jxl-plugin")],
+)  # fmt: skip
+def test_a_damaged_picture_of_a_phone_is_not_a_lack_of_the_plugin(module, data, name):
+    pytest.importorskip(module, reason=f"{name} is not installed")
+    with pytest.raises(FormatError, match="damaged picture"):
+        read_picture(data)
+
+
 def test_of_several_pictures_of_a_phone_the_main_one_is_taken():
     heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
     file = heif.HeifFile()
