@@ -40,9 +40,10 @@ def metadata_of_picture(
     for kind, make_true in TRUE.items():
         data = info.get(PILLOW_NAMES[kind])
         data = data.encode() if isinstance(data, str) else data
+        while isinstance(data, bytes) and data.startswith(EXIF_PREFIX):  # some writers put it there twice
+            data = data.removeprefix(EXIF_PREFIX)
         if not isinstance(data, bytes) or not data:
             continue
-        data = data.removeprefix(EXIF_PREFIX)
         try:
             data, damaged = make_true(data, width, height, orientation=orientation, srgb=srgb)
             if data:
