@@ -25,6 +25,7 @@ from obic.constants import (
 )
 from obic.nn.blocks import Block, Down, Up, straight_through
 from obic.nn.gain import interpolate
+from obic.shape import Shape
 
 LOG_SCALE_MIN = math.log(MIN_SCALE)
 LOG_STEP = (math.log(MAX_SCALE) - LOG_SCALE_MIN) / (TABLE_ROWS - 2)
@@ -42,7 +43,7 @@ def log_scale_to_index(log_scale: Tensor) -> Tensor:
 class HyperAnalysis(nn.Module):
     """Scaled latent [B, M, 4h, 4w] and conditions [B, 2, 4h, 4w] -> hyper-latent before rounding [B, Z, h, w]."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: Shape):
         super().__init__()
         width = shape.hyper_width
         self.layers = nn.Sequential(
@@ -61,7 +62,7 @@ class ScaleIndex(nn.Module):
     Parameters are in units of the logarithm of the standard deviation, so that they learn at the pace of the rest.
     """
 
-    def __init__(self, shape):
+    def __init__(self, shape: Shape):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(shape.latent * HYPER**2, shape.hyper))
         self.bias = nn.Parameter(torch.empty(shape.levels, shape.latent))
@@ -99,7 +100,9 @@ class HyperGaussian(nn.Module):
     are packed, and a run that starts from packed weights has theirs; from scratch they are 0.
     """
 
-    def __init__(self, shape):
+    weight: Tensor
+
+    def __init__(self, shape: Shape):
         super().__init__()
         passes = len(HYPER_ORDER)
         self.offset = nn.Parameter(torch.empty(shape.levels, shape.hyper))
@@ -132,7 +135,7 @@ class HyperGaussian(nn.Module):
 class HyperSynthesis(nn.Module):
     """Coded hyper-latent [B, Z, h, w] -> float features for the context network [B, C, 4h, 4w]."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: Shape):
         super().__init__()
         width = shape.hyper_width
         self.layers = nn.Sequential(

@@ -74,7 +74,9 @@ def _price(index: Tensor) -> Tensor:
     return prices().to(index.device)[index.detach().round().clamp(0, 63).long()]
 
 
-def code_layers(network: CodecNetwork, features: Tensor, cells: Tensor, quality: Tensor, noisy: bool = True):
+def code_layers(
+    network: CodecNetwork, features: Tensor, cells: Tensor, quality: Tensor, noisy: bool = True
+) -> tuple[Tensor, Tensor, Rates]:
     """What coding does to the masked features of each row, without a file.
 
     features: [R, M, h, w], cells: [R, 1, h, w] in {0, 1}, quality: [R]. Returns the features as decoded

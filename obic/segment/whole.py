@@ -13,7 +13,9 @@ CRUMB = 0.005  # a connected piece, if it is not the largest
 HOLE = 0.002  # background with object all round it
 
 
-def whole(logits: np.ndarray, threshold: float, least: float = LEAST_SEEN, crumb: float = CRUMB, hole: float = HOLE):
+def whole(
+    logits: np.ndarray, threshold: float, least: float = LEAST_SEEN, crumb: float = CRUMB, hole: float = HOLE
+) -> np.ndarray:
     """Logits of "an object is here", float32 [h, w], without crumbs and holes: what changes sides is reflected at the
     threshold, so that the map stays smooth enough to be enlarged. Pieces and holes are cells that touch, corners too.
     """
