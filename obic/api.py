@@ -94,6 +94,7 @@ class Codec:
         effort: int = 0,
         boxes: Iterable[Numbers] = (),
         points: Iterable[Numbers] = (),
+        frame: int | None = None,
     ) -> bytes:
         """The `.obic` file of an image. The arguments are the options of `obic encode`.
 
@@ -104,6 +105,8 @@ class Codec:
         if that does not give the integers that were coded. effort: 0..3, how long to look for a better latent.
         boxes, points: where the objects are, if not everywhere: (x0, y0, x1, y1) and (x, y) of the upright picture, in
         pixels or in shares as "40%"; each becomes a layer with layers="instance".
+        frame: which picture of an animation, or of a file with several pages, 0 being the first; None: the first of a
+        file, the current one of an image of Pillow's.
         Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
         """
         rate = Rate(
@@ -117,9 +120,18 @@ class Codec:
         )
         kinds = kinds_from_text(metadata)
         kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
-        recipe = Recipe(rate, kind, layers, alpha, kinds, verify, effort, prompts(boxes, points))
+        recipe = Recipe(
+            rate=rate,
+            mask=kind,
+            layer_kind=layers,
+            alpha=alpha,
+            metadata=kinds,
+            verify=verify,
+            effort=effort,
+            prompts=prompts(boxes, points),
+        )
         if not isinstance(image, Analysed):
-            image = Analysed(_picture(image, background_color, kinds))
+            image = Analysed(_picture(image, background_color, kinds, frame))
         given = _source(mask) if kind == "given" else None
         coded = encode_by(image.picture, recipe, self._networks, mask=given, features=image.features)
         for note in (*image.picture.notes, *coded.notes):
@@ -154,14 +166,19 @@ class Codec:
         return _image(pixels, container, "error")
 
     def analyse(
-        self, images: Sequence[ImageLike], *, background_color: str = "white", metadata: str = "none"
+        self,
+        images: Sequence[ImageLike],
+        *,
+        background_color: str = "white",
+        metadata: str = "none",
+        frame: int | None = None,
     ) -> list[Analysed]:
         """Images through the analysis transform, those of one size together. `encode` takes what this gives.
 
         That saves time where an image is coded more than once, or on a GPU. The arguments are those of `encode`.
         """
         kinds = kinds_from_text(metadata)
-        pictures = [_picture(image, background_color, kinds) for image in images]
+        pictures = [_picture(image, background_color, kinds, frame) for image in images]
         self._networks.settle(sum(picture.rgb.size // 3 for picture in pictures))
         features = codec.analyse_pictures([picture.rgb for picture in pictures], self._networks.codec(encoder=True))
         return [Analysed(*pair) for pair in zip(pictures, features, strict=True)]
@@ -174,7 +191,7 @@ class Codec:
         batch_size: so many go through the analysis transform together, as far as they have one size; None: 8 on a GPU
         and 1 elsewhere. workers: batches at a time: while one is in a network, another is entropy-coded.
         """
-        reading = {name: options[name] for name in ("background_color", "metadata") if name in options}
+        reading = {name: options[name] for name in ("background_color", "metadata", "frame") if name in options}
 
         def work(batch: list[ImageLike]) -> list[bytes]:
             return [self.encode(image, **options) for image in self.analyse(batch, **reading)]
@@ -249,9 +266,9 @@ def _source(image: ImageLike) -> Source:
     return image if isinstance(image, Source) else _image_of(image)
 
 
-def _picture(image: ImageLike, background_color: str, kinds: Collection[int]) -> Picture:
+def _picture(image: ImageLike, background_color: str, kinds: Collection[int], frame: int | None) -> Picture:
     """An image read, with its colours as they are if its profile is among the kinds of metadata to keep."""
-    return read_picture(_source(image), background=background_color, keep_profile=PART_ICC in kinds)
+    return read_picture(_source(image), background=background_color, keep_profile=PART_ICC in kinds, frame=frame)
 
 
 def _image_of(image: np.ndarray | torch.Tensor) -> Image.Image:

@@ -6,8 +6,10 @@ import numpy as np
 
 
 def connected_cells(labels: np.ndarray) -> np.ndarray:
-    """int64 [h, w]: 0 where labels, integers [h, w], are 0; elsewhere a number that cells share exactly when a way of
-    neighbours (eight of them) of the same label joins them: 1 + the place of the first of them in raster order.
+    """The connected component (of eight neighbours) that each cell belongs to, int64 [h, w].
+
+    labels: integers [h, w]; cells are connected where neighbours have the same label. A component's number is 1 + the
+    position of its first cell in raster order; where the label is 0 it is 0.
 
     Source: hooking and pointer jumping (Shiloach and Vishkin 1982): a few rounds of whole arrays.
     """

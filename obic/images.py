@@ -3,15 +3,18 @@
 import io
 import logging
 import os
+import re
+import sys
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
+from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.container import Limits, read_file
@@ -23,6 +26,7 @@ from obic.metadata import DAMAGED_EXIF, METADATA_PARTS, Metadata, metadata_of_pi
 MAX_PIXELS = Limits().max_pixels  # of a picture read: 134 million, 400 MB as RGB
 VOC_CLASSES = range(1, 21)
 ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
+ICONS = ("ICNS", "ICO")  # Pillow scales what is not of a size that they have
 SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is kept in
     "AVIF": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -30,6 +34,24 @@ SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is k
     "WEBP": {"lossless": True, "exact": True},
 }
 
+SIGNATURES = {  # of what Pillow does not read, or not always, as patterns
+    "HEIC": rb".{4}ftyp(hei|hev|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "this kind of TIFF": rb"II[*+]\0|MM\0[*+]",
+    "SVG": rb"\s*<(svg|(\?xml|!--|!DOCTYPE svg).{0,999}?<svg)",
+    "PDF": rb"%PDF",
+    "a film": rb".{4}ftyp|\x1aE\xdf\xa3",
+}
+PLUGINS = {"HEIC": ("pillow_heif.HeifImagePlugin", "pillow-heif"), "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin")}
+TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 RGB_MODES = ("RGB", "RGBA", "RGBX", "P", "PA")  # of pictures whose pixels a profile for RGB speaks of
 FORMAT_METADATA = {
     "AVIF": (PART_ICC, PART_EXIF, PART_XMP),
@@ -38,6 +60,8 @@ FORMAT_METADATA = {
     "TIFF": (PART_ICC,),
     "WEBP": (PART_ICC, PART_EXIF, PART_XMP),
 }
+
+JPEG_SEGMENT = 65_500  # bytes that a segment has for metadata, besides their names
 
 Source = bytes | str | os.PathLike | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
 
@@ -54,19 +78,25 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS, keep_profile: bool = False
+    source: Source,
+    *,
+    background: str = "white",
+    max_pixels: int = MAX_PIXELS,
+    keep_profile: bool = False,
+    frame: int | None = None,
 ) -> Picture:
     """Any picture Pillow reads, as upright 8-bit sRGB.
 
     Transparent pictures are composed on `background`, a CSS colour. EXIF orientation is applied; a colour profile is
     converted to sRGB, unless it is one of RGB pictures and `keep_profile` asks for the pixels as they are; 16-bit
-    samples are scaled to 8 bits; of an animation the first frame is taken.
+    samples are scaled to 8 bits. frame: which picture of a file with several (an animation, pages), 0 being the first;
+    None: the first, with a note that there are others, or the current one of an image of Pillow's.
 
     Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels` (height x width),
-    UsageError if `background` is no colour, and OSError as the file does.
+    UsageError if `background` is no colour or there is no such frame, and OSError as the file does.
     """
     notes: list[str] = []
-    image = _load(source, max_pixels, notes)
+    image = _load(source, max_pixels, notes, frame)
     try:
         backdrop = ImageColor.getrgb(background)[:3]
     except ValueError as error:
@@ -76,8 +106,7 @@ def read_picture(
     image, orientation = _upright(image, notes)
     metadata = metadata_of_picture(info, *image.size, orientation=orientation, srgb=srgb, notes=notes)
     image = _to_eight_bits(image, notes)
-    image = _without_alpha(image, backdrop, notes)
-    image = _to_srgb(image, notes) if srgb else image.convert("RGB")
+    image = _opaque(image, profile if srgb else None, backdrop, notes)
     if not srgb:
         metadata[PART_ICC] = profile
     return Picture(np.asarray(image), tuple(notes), metadata)
@@ -108,7 +137,9 @@ def write_picture(
 
 def held(metadata: Metadata, format: str) -> Metadata:
     """Those of the metadata that a format, named as Pillow does, holds in our hands."""
-    return {kind: data for kind, data in metadata.items() if kind in FORMAT_METADATA.get(format, ())}
+    kinds = FORMAT_METADATA.get(format, ())
+    most = {PART_EXIF: JPEG_SEGMENT, PART_XMP: JPEG_SEGMENT} if format == "JPEG" else {}  # a profile may have several
+    return {kind: data for kind, data in metadata.items() if kind in kinds and len(data) <= most.get(kind, len(data))}
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -147,7 +178,7 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
 
     Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
-    image = _load(source, max(MAX_PIXELS, height * width), [])
+    image, _ = _upright(_load(source, max(MAX_PIXELS, height * width), []), [])
     if image.size != (width, height):
         raise UsageError(f"the mask is {image.width}x{image.height} but the picture is {width}x{height}")
     values = _grey_values(image)
@@ -172,31 +203,77 @@ def picture_format(name: str) -> str:
     return format
 
 
-def _load(source: Source, max_pixels: int, notes: list[str]) -> Image.Image:
-    """The first frame, decoded; an image of Pillow's as it is. Raises as `read_picture` does."""
+def _load(source: Source, max_pixels: int, notes: list[str], frame: int | None = None) -> Image.Image:
+    """A frame, decoded; an image of Pillow's as it is, if none is asked for. Raises as `read_picture` does."""
     if isinstance(source, Image.Image):
-        return source
+        return source if frame is None else _frame_of(source, frame, max_pixels)
     data = source if isinstance(source, bytes) else read_file(source)
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit, half of what it refuses: it must not be in the way
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels // 2 + 1)
+    # Programs keep how they made a picture in its text, and large profiles are there too.
+    PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, Limits().max_part_bytes)
     try:
         with _heard(notes):
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > max_pixels:
-                raise LimitError(over_pixels(image.width, image.height, max_pixels))
-            frames = getattr(image, "n_frames", 1)
+            image = _open(data)
+            _check_pixels(image, max_pixels)
+            frames, first = getattr(image, "n_frames", 1), image.tell()
+            if frame not in (None, first):
+                _seek(image, frame, max_pixels)
             image.load()
-    except LimitError:
+    except (FormatError, LimitError, UsageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise LimitError(str(error)) from error
-    except UnidentifiedImageError as error:
-        raise FormatError("not a picture of a known kind" if data else "empty: not a picture") from error
     except Exception as error:  # Pillow's readers raise a dozen kinds over damaged files, SyntaxError among them
         raise FormatError(f"damaged picture: {error}") from error
-    if frames > 1:
-        notes.append(f"of {frames} frames the first is taken")
+    if frames > 1 and frame is None:
+        which = "the first" if first == 0 else f"number {first}"
+        notes.append(f"of {frames} frames {which} is taken; --frame 0 to {frames - 1} says which")
     return image
+
+
+def _open(data: bytes) -> Image.Image:
+    """Pillow's image of a file, also of HEIC and JPEG XL where a plugin is installed. Raises FormatError for others."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        kind = next((kind for kind, start in SIGNATURES.items() if re.match(start, data, re.DOTALL)), None)
+        plugin, package = PLUGINS.get(kind, ("", ""))
+        installed = plugin and find_spec(plugin.partition(".")[0])
+        if installed and plugin not in sys.modules:
+            import_module(plugin)
+            return _open(data)
+        if kind is None:
+            raise FormatError("not a picture of a known kind" if data else "empty: not a picture") from error
+        if installed:
+            raise FormatError(f"damaged picture: {package} cannot read this {kind}") from error
+        way = f"pip install {package}" if package else "convert it to PNG first"
+        raise FormatError(f"{kind} is not read here; {way}") from error
+
+
+def _frame_of(image: Image.Image, frame: int, max_pixels: int) -> Image.Image:
+    """Another frame of an image of Pillow's, which stays at its own."""
+    current = image.tell()
+    try:
+        _seek(image, frame, max_pixels)
+        return image.copy()
+    finally:
+        image.seek(current)
+
+
+def _seek(image: Image.Image, frame: int, max_pixels: int) -> None:
+    """Raises UsageError if there is no such frame, LimitError if it is too large."""
+    try:
+        image.seek(frame)
+    except EOFError as error:
+        frames = getattr(image, "n_frames", 1)
+        raise UsageError(f"there is no frame {frame}: the first of {frames} is 0") from error
+    _check_pixels(image, max_pixels)
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise LimitError(over_pixels(image.width, image.height, max_pixels))
 
 
 @contextmanager
@@ -221,10 +298,12 @@ def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
     try:
         with _heard(notes):
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
     except Exception:  # damaged EXIF raises SyntaxError, struct.error and others; the pixels are fine
         notes.append(DAMAGED_EXIF)
         return image, 1
+    if orientation not in TURNS:
+        return image, 1
+    return image.transpose(TURNS[orientation]), orientation  # ImageOps would write all of the EXIF anew, and may fail
 
 
 def _to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -237,30 +316,29 @@ def _to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
     if samples.min() < 0 or samples.max() > 65535:
         raise FormatError("samples beyond 16 bits have no agreed range; convert the picture to 8 or 16 bits first")
     notes.append("16-bit samples are scaled to 8 bits")
-    return Image.fromarray(((samples + 128) // 257).astype(np.uint8))
+    scaled = Image.fromarray(((samples + 128) // 257).astype(np.uint8))
+    if isinstance(clear := image.info.get("transparency"), int):
+        scaled.putalpha(Image.fromarray(np.where(samples == clear, np.uint8(0), np.uint8(255))))
+    return scaled
 
 
-def _without_alpha(image: Image.Image, backdrop: tuple[int, ...], notes: list[str]) -> Image.Image:
-    """The picture composed on `backdrop`, still in its own colour space, if it has transparency."""
-    if not image.has_transparency_data:
-        return image
-    profile = image.info.get("icc_profile")
-    image = image.convert("RGBA")
-    if image.getextrema()[3][0] < 255:
-        notes.append("transparency is composed on #{:02x}{:02x}{:02x}".format(*backdrop))
-    image = Image.alpha_composite(Image.new("RGBA", image.size, (*backdrop, 255)), image).convert("RGB")
-    image.info["icc_profile"] = profile
-    return image
-
-
-def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """RGB in sRGB: through the picture's colour profile where it has one."""
-    profile = image.info.get("icc_profile")
-    if image.mode in ("P", "1"):
+def _opaque(
+    image: Image.Image, profile: bytes | None, backdrop: tuple[int, ...], notes: list[str]
+) -> Image.Image:
+    """RGB in sRGB, through the colour profile where there is one, composed on `backdrop` where it is transparent."""
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    if image.mode in ("1", "P", "RGBA"):
         image = image.convert("RGB")
     if profile:
         image = _through_profile(image, profile, notes)
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    if alpha is None or alpha.getextrema()[0] == 255:
+        return image
+    notes.append("transparency is composed on #{:02x}{:02x}{:02x}".format(*backdrop))
+    return Image.composite(image, Image.new("RGB", image.size, backdrop), alpha)
 
 
 def _through_profile(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
@@ -270,12 +348,21 @@ def _through_profile(image: Image.Image, data: bytes, notes: list[str]) -> Image
         name = ImageCms.getProfileDescription(profile).strip()
         if "srgb" in name.lower():
             return image
+        if data[16:20] == b"RGB " and image.mode == "L":
+            image = image.convert("RGB")
+        elif data[16:20] == b"GRAY" and image.mode == "RGB" and _is_grey(image):
+            image = image.convert("L")
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         notes.append("the colour profile is damaged or of another kind; colours are read as sRGB")
         return image
     notes.append(f"colours are converted from {name or 'an unnamed profile'} to sRGB")
     return converted
+
+
+def _is_grey(image: Image.Image) -> bool:
+    pixels = np.asarray(image)
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def _grey_values(image: Image.Image) -> np.ndarray:
@@ -297,10 +384,12 @@ def _save(image: Image.Image, format: str, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
     options = pillow_info(metadata)
     if PART_XMP in metadata and format == "PNG":
-        options["pnginfo"] = PngInfo()
+        options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
     try:
         image.save(buffer, format=format, **SAVE_OPTIONS.get(format, {}), **options)
     except (OSError, ValueError) as error:  # a mode or a size that the format lacks
         raise UsageError(f"{format} cannot hold this picture: {error}") from error
+    if format in ICONS and Image.open(buffer).size != image.size:
+        raise UsageError(f"{format} has sizes of its own, and {image.width}x{image.height} is none; choose PNG")
     return buffer.getvalue()

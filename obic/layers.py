@@ -1,4 +1,4 @@
-"""Room 2. From a map of classes to layers and their names: all objects together, one layer a class, one an object."""
+"""Room 2. Layers and their names from a map of classes: one for all objects, for each class, or for each object."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Room 2. From a label map of pixels to one of cells, and from cells to the alpha of one layer (spec 4).
+"""Room 2. Label maps: from pixels to cells, and from cells to the alpha of one layer (spec 4).
 
 Their coders are `encode_label_map` and `encode_pixel_mask`, with `decode_...`.
 """
@@ -28,8 +28,8 @@ __all__ = [
     "spread_cells",
 ]
 
-OBJECT = 254  # of a segmenter: an object of no class
-VOID = 255  # in a map of pixels: nobody said what this is; it goes with the background
+OBJECT = 254  # a segmenter's label for an object of no class
+VOID = 255  # the label of pixels that nobody labelled; they go with the background
 BAND_PIXELS = 1 << 20  # as floats at a time
 
 
@@ -39,7 +39,7 @@ def grid_size(height: int, width: int) -> tuple[int, int]:
 
 
 def by_grid(sizes: Sequence[tuple[int, int]]) -> Iterable[list[int]]:
-    """The places in a list of (height, width) that have one number of cells down and across, together."""
+    """Groups the indices of (height, width) pairs, in pixels, by the size of their grids in cells."""
     groups = defaultdict(list)
     for place, size in enumerate(sizes):
         groups[grid_size(*size)].append(place)
@@ -69,7 +69,7 @@ def grid_labels(label_pixels: np.ndarray, n_layers: int, *, coverage: float = OB
 
 
 def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) -> np.ndarray:
-    """uint8 [height, width]: the alpha of layer `index`, 255 inside, from a label map of cells, uint8 [h, w].
+    """uint8 [height, width]: the alpha of layer `index`, 0..255, from a label map of cells, uint8 [h, w].
 
     The layer's cells are interpolated between cell centres and the slope is smoothed (3 t^2 - 2 t^3), so that the
     edge of a cutout does not show the grid. A layer that owns every cell is opaque everywhere.
@@ -84,11 +84,11 @@ def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) ->
 
 
 def join_parts(part: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """Several objects together: bool [H, W], what is part of one of them, without the seams between them.
+    """The union of several objects, bool [H, W], with the seams between them filled.
 
     part: bool [H, W], whether a pixel is part of the object that owns its cell; owner: uint8 [H, W], that object, 0
-    where it is none of them. What one object has in the cells of another is part of neither: it is taken to be what
-    lies in a row or column between parts of two objects, at most a cell long and not in a cell of the background.
+    where it is none of them. The seams: a pixel mask does not keep what one object has in the cells of another. They
+    are the runs in a row or column between two objects, at most a cell long and outside of the background's cells.
     """
     joined = part.copy()
     for axis in (0, 1):

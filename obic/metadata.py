@@ -1,4 +1,4 @@
-"""Room 3. ICC, EXIF and XMP: what a picture brings, and what of it a file keeps (spec 3.5).
+"""Room 3. ICC, EXIF and XMP: what a picture comes with, and which of it a file keeps (spec 3.5).
 
 Metadata are a dictionary of bytes by kind of optional part (`constants.PART_*`). What is kept is true of the pixels as
 they are coded, and holds no picture: thumbnails show what was cut away, or masked, or looks otherwise now.
@@ -41,9 +41,10 @@ def metadata_of_picture(
     for kind, make_true in TRUE.items():
         data = info.get(PILLOW_NAMES[kind])
         data = data.encode() if isinstance(data, str) else data
+        while isinstance(data, bytes) and data.startswith(EXIF_PREFIX):  # some writers put it there twice
+            data = data.removeprefix(EXIF_PREFIX)
         if not isinstance(data, bytes) or not data:
             continue
-        data = data.removeprefix(EXIF_PREFIX)
         try:
             data, damaged = make_true(data, width, height, orientation=orientation, srgb=srgb)
             if data:

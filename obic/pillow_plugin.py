@@ -41,7 +41,7 @@ class ObicImageFile(ImageFile.ImageFile):
     _min_frame = _frame = 0
 
     def _open(self) -> None:
-        from obic.container import open_container  # whoever opens no such file needs no msgpack
+        from obic.container import open_container  # here: a program that opens no such file needs no msgpack
         from obic.metadata import metadata_of_file, pillow_info
 
         assert self.fp is not None  # or Pillow had not called this

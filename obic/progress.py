@@ -1,4 +1,4 @@
-"""Room 0. What long work tells of itself, to whoever listens in this thread: the bar of the commands, the benchmark."""
+"""Room 0. Progress reports of long work, for a listener in the same thread: a command's bar, the benchmark."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
-    """Within it, `listener(stage, done, total)` hears of every step of `track` in this thread."""
+def listening(listener: Listener) -> Iterator[None]:
+    """Within it, `listener(stage, done, total)` is called for every step of `track` in this thread."""
     before = _listener.set(listener)
     try:
         yield
@@ -22,7 +22,7 @@ def told_to(listener: Listener) -> Iterator[None]:
 
 
 def track(stage: str, steps: Sequence[Item]) -> Iterator[Item]:
-    """The steps of a stage, one by one."""
+    """The steps of a stage, one by one, each reported when it is done."""
     tell = _listener.get() or (lambda *_: None)
     tell(stage, 0, len(steps))
     for done, step in enumerate(steps, 1):

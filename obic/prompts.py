@@ -1,4 +1,4 @@
-"""Room 2. What a user says of the objects: which segmenter finds them, and where: in a box, or at a point."""
+"""Room 2. What a user says of the objects: which segmenter finds them, and the boxes or points where they are."""
 
 from __future__ import annotations
 

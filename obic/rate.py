@@ -1,4 +1,4 @@
-"""Room 2. What a picture may cost: the quality of each layer, from one for the picture or from a size of the file."""
+"""Room 2. Rate control: the quality of each layer, from one for the picture or from a size of the file."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ class Rate:
                 raise UsageError(f"a quality is {MIN_QUALITY} to {MAX_QUALITY}, not {quality}")
         for target in (self.bpp, self.size):
             if target is not None and not 0 < target < math.inf:
-                raise UsageError(f"nothing fits in {target}")
+                raise UsageError(f"bits a pixel and bytes are finite numbers above 0, not {target}")
         if self.strict and self.bpp is self.size is None:
             raise UsageError("strict belongs to bpp or size")
 
@@ -99,7 +99,7 @@ class Rate:
 def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Qualities], int]) -> Qualities:
     """The qualities of the largest file of at most `max_bytes`; those of the smallest file where none fits.
 
-    steps: qualities of all layers, ascending. size: qualities -> bytes, rising but for small waverings. The result
+    steps: qualities of all layers, ascending. size: qualities -> bytes, almost always increasing. The result
     fits and lies between two neighbours in `steps` of which the upper one does not fit: single layers, objects first,
     stand on the upper one where there is room for that.
     """

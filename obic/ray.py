@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from obic.cli.batch import OBIC_SUFFIXES, PICTURE_SUFFIXES
-from obic.cli.common import STREAM, Output
+from obic.cli.destinations import stems
+from obic.cli.streams import STREAM, Output
 from obic.container import files_below, open_container
 from obic.errors import ObicError, UsageError
 from obic.looks import FAITHFUL
@@ -41,9 +42,9 @@ def encode_folder(
     to see them. workers: processes, each with one CPU ("cpu", "auto") or one GPU ("cuda") of the cluster. options:
     those of `obic.Codec.encode`.
 
-    Returns one entry for each picture, by name; a picture that fails does not stop the others, and neither does one
-    whose output another one has already. Raises UsageError if there is no picture, OSError as the folder does,
-    ObicError if Ray is not installed.
+    Pictures that differ in their suffix alone keep it: "a.jpg" and "a.png" become "a.jpg.obic" and "a.png.obic".
+    Returns one entry for each picture, by name; one that fails does not stop the others. Raises UsageError if there is
+    no picture, OSError as the folder does, ObicError if Ray is not installed.
     """
     return _convert_all(source, target, PICTURE_SUFFIXES, ".obic", partial(_encode, options), workers, device)
 
@@ -98,8 +99,7 @@ def _convert_all(
     names = [name for name in files_below(source) if name.lower().endswith(tuple(suffixes))]
     if not names:
         raise UsageError(f"no file in {source} ends in {', '.join(suffixes)}")
-    first = {os.path.splitext(name)[0]: name for name in reversed(names)}  # of those with one output
-    rows = [{"name": name, "first": first[os.path.splitext(name)[0]]} for name in names]
+    rows = [{"name": name, "stem": stem} for name, stem in stems(names).items()]
     files = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
     done = files.map(
         _Worker,
@@ -124,10 +124,8 @@ class _Worker:
 
     def __call__(self, row: dict[str, str]) -> Outcome:
         name = row["name"]
-        output = f"{self._to.rstrip('/')}/{os.path.splitext(name)[0]}{self._ending}"
+        output = f"{self._to.rstrip('/')}/{row['stem']}{self._ending}"
         try:
-            if row["first"] != name:
-                raise UsageError(f"{output} is the output for {row['first']} already")
             data = self._work(self._codec, self._source.cat_file(f"{self._from.rstrip('/')}/{name}"))
             self._target.makedirs(os.path.dirname(output), exist_ok=True)
             self._write(output, data)

@@ -1,4 +1,4 @@
-"""Room 4. From a picture to the bytes of a file: the choices that `obic encode` and `Codec.encode` share, and the way.
+"""Room 4. The choices that `obic encode` and `Codec.encode` share, and the function that carries them out.
 
 Light to import: numpy and the networks are loaded when a picture is coded.
 """
@@ -36,7 +36,7 @@ class Recipe:
     """How a picture is coded. Raises UsageError where the choices do not fit together.
 
     mask: "auto" for what the segmenter sees, "none" for one layer, "given" for a mask that comes with each picture.
-    layers: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
+    layer_kind: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
     mask's. alpha: the edge of objects, from the cells, or kept "pixel" by pixel. metadata: kinds of optional parts.
     verify: decode the file made, and fail if that does not give the integers that were coded. effort: 0..3, how long to
     look for a better latent (`obic.nn.refine`). prompts: where the segmenter is to look; nothing: everywhere.
@@ -44,7 +44,7 @@ class Recipe:
 
     rate: Rate
     mask: MaskKind = "auto"
-    layers: LayerKind | None = None
+    layer_kind: LayerKind | None = None
     alpha: Alpha = "grid"
     metadata: frozenset[int] = frozenset()
     verify: bool = False
@@ -56,23 +56,23 @@ class Recipe:
             raise UsageError(f"there is no effort {self.effort!r}; choose 0 to {len(EFFORT_STEPS) - 1}")
         if self.alpha not in get_args(Alpha):
             raise UsageError(f"there is no alpha {self.alpha!r}; choose grid or pixel")
-        if self.layers not in (None, *get_args(LayerKind)):
-            raise UsageError(f"there are no layers of the kind {self.layers!r}; choose object, class, instance or none")
-        if self.layers is not None and self.mask != "auto" and (self.layers == "none") != (self.mask == "none"):
+        kind = self.layer_kind
+        if kind not in (None, *get_args(LayerKind)):
+            raise UsageError(f"there are no layers of the kind {kind!r}; choose object, class, instance or none")
+        if kind is not None and self.mask != "auto" and (kind == "none") != (self.mask == "none"):
             mask = "a mask" if self.mask == "given" else "no mask"
-            raise UsageError(f"{mask} and layers of the kind {self.layers!r} contradict each other")
-
-        if any(self.prompts) and (self.mask != "auto" or self.layers == "none"):
+            raise UsageError(f"{mask} and layers of the kind {kind!r} contradict each other")
+        if any(self.prompts) and (self.mask != "auto" or kind == "none"):
             raise UsageError("boxes and points say what the segmenter is to find, so the mask has to be auto")
 
     @property
-    def split(self) -> bool:
-        """Whether the picture is to have objects."""
-        return "none" not in (self.mask, self.layers)
+    def has_objects(self) -> bool:
+        """Whether objects get layers of their own."""
+        return "none" not in (self.mask, self.layer_kind)
 
 
 class Coded(NamedTuple):
-    """The file, what there is to say of its layers, and what to warn of: a file that is larger than it may be."""
+    """The file, notes on its layers, and a warning where it is larger than it may be."""
 
     data: bytes
     notes: list[str]
@@ -95,22 +95,21 @@ def encode(
     for too much metadata, ObicError where the rate is strict and no file is as small, or where the file made does not
     pass "verify".
     """
-    notes: list[str] = []
     pixels = picture.rgb.size // 3
     with stage("load"):
         from obic.encoder import PictureEncoder
 
         networks.settle(pixels, gradients=recipe.effort > 0)
         model = networks.codec(encoder=True)
-        segment = networks.segmenter() if recipe.split and recipe.mask == "auto" else None
+        segment = networks.segmenter() if recipe.has_objects and recipe.mask == "auto" else None
     if segment:
         with stage("segment"):
-            labels, names = _seen(segment, picture, recipe, notes)
-    elif recipe.split:
-        labels, names = _given(mask, picture, recipe, notes)
+            (labels, names), notes = _layers_from_segmenter(segment, picture, recipe)
+    elif recipe.has_objects:
+        (labels, names), notes = _layers_from_mask(mask, picture, recipe)
     else:
-        labels, names = None, default_names(1)
-    if recipe.split and labels is None:
+        labels, names, notes = None, default_names(1), []
+    if recipe.has_objects and labels is None:
         notes.append("no object was found; the picture is coded as one layer")
     with stage("encode"):
         coder = PictureEncoder(
@@ -135,24 +134,24 @@ def encode(
     return Coded(data, notes, recipe.rate.check(len(data), pixels))
 
 
-def _seen(segment: Segmenter, picture: Picture, recipe: Recipe, notes: list[str]) -> Layers:
-    """The layers in what the segmenter sees."""
+def _layers_from_segmenter(segment: Segmenter, picture: Picture, recipe: Recipe) -> tuple[Layers, list[str]]:
+    """The layers in what the segmenter sees, and notes on them."""
     from obic.layers import split_layers
     from obic.segment import CLASS_NAMES
     from obic.segment.prompted import find
 
     found = find(segment, picture.rgb, recipe.prompts)
-    notes += found.notes
     class_names = getattr(segment, "class_names", CLASS_NAMES)
-    return split_layers(found.classes, recipe.layers or "object", class_names, found.parts)
+    return split_layers(found.classes, recipe.layer_kind or "object", class_names, found.parts), [*found.notes]
 
 
-def _given(mask: Source, picture: Picture, recipe: Recipe, notes: list[str]) -> Layers:
-    """The layers in a mask that came with the picture."""
+def _layers_from_mask(mask: Source, picture: Picture, recipe: Recipe) -> tuple[Layers, list[str]]:
+    """The layers in a mask that came with the picture, and notes on them."""
     from obic.images import read_mask
     from obic.layers import split_layers
 
     labels, n_layers = read_mask(mask, *picture.rgb.shape[:2])
-    if n_layers > MANY_LAYERS and recipe.layers is None:
+    notes = []
+    if n_layers > MANY_LAYERS and recipe.layer_kind is None:
         notes.append(f"the mask makes {n_layers} layers; cut soft edges to two values if they are not meant")
-    return split_layers(labels, recipe.layers)
+    return split_layers(labels, recipe.layer_kind), notes

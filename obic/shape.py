@@ -56,6 +56,7 @@ class Shape:
         return cls(**fields)
 
     def as_dict(self) -> dict[str, int]:
+        """As a manifest and a checkpoint hold it; what was added later stands there only where it is not 0."""
         return {name: int(value) for name, value in asdict(self).items() if value or name not in ADDED}
 
     @property

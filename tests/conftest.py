@@ -11,11 +11,11 @@ import pytest
 from obic.backends import has_torch
 from obic.cli.main import main
 from obic.container import mux
+from shared.backends import BACKENDS
 from shared.places import GOLDEN
 
 pytest.register_assert_rewrite("shared.javascript")
 
-BACKENDS = ["numpy", "torch"] if has_torch() else ["numpy"]
 LIGHT = r"codec\.exactness|common\.chromium"  # of the benchmark
 IMPORTS = re.compile(rf"^ *(from|import) (torch|obic\.(nn|train|bench\.(?!{LIGHT})|metrics|ray))", re.MULTILINE)
 NEEDS = re.compile(r"BACKENDS|has_torch|tiny_encoder|torch_(en|de)coder|importorskip\(\"(torch|onnxruntime|fsspec)")

@@ -1,0 +1,1 @@
+"""What obic achieves, measured. `make` names each benchmark; CONTRIBUTING.md says where its figures go."""

@@ -1,36 +1,30 @@
 """Room 5. `obic encode`: pictures in, `.obic` files out."""
 
+import math
 import os
-from dataclasses import dataclass, fields
 from typing import get_args
 
 import click
 
 from obic.cli.batch import PICTURE_SUFFIXES, Batch, Job
-from obic.cli.common import (
-    STREAM,
-    Stages,
-    backend_option,
-    background_color_option,
-    box_option,
-    device_option,
-    jobs_option,
+from obic.cli.info import as_text, describe
+from obic.cli.options import (
+    Settings,
+    networks_options,
     obic_command,
-    output_dir_option,
-    output_option,
-    overwrite_option,
-    point_option,
-    read_input,
-    segmenter_option,
+    objects_options,
+    picture_options,
+    results_options,
     verbose_option,
 )
-from obic.cli.info import as_text, describe
+from obic.cli.streams import STREAM, read_input
 from obic.constants import PART_ICC
+from obic.container import open_container
 from obic.errors import UsageError
 from obic.metadata import describe as metadata_text
 from obic.metadata import kinds_from_text
 from obic.networks import Networks
-from obic.prompts import Prompts
+from obic.prompts import Box, Point, Prompts
 from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate, bytes_of
 from obic.recipe import Alpha, LayerKind, Recipe, encode
 
@@ -52,34 +46,35 @@ cat photo.png | obic encode - -o - | obic decode - -o - > again.png
 """
 
 
-@dataclass(frozen=True)
-class Choices:
-    """The options of the command besides the recipe: where things come from, and what is told of them."""
-
-    recipe: Recipe
-    mask: str
-    background_color: str
-    as_json: bool
-    verbose: bool
-
-
 class Size(click.ParamType):
     """A number of bytes, as 10k."""
 
     name = "bytes"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             return bytes_of(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
 
 
+class PositiveNumber(click.FloatRange):
+    """A finite number above 0."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
 @obic_command(
-    output_option,
-    output_dir_option,
+    *results_options,
     click.option("-q", "--quality", type=QUALITY, help="1 to 100, more bytes with more of it."),
-    click.option("--bpp", type=click.FloatRange(0, min_open=True), help="The best that fits in so many bits a pixel."),
+    click.option("--bpp", type=PositiveNumber(), help="The best that fits in so many bits a pixel."),
     click.option("--size", type=Size(), metavar="BYTES", help="The best that fits in so many bytes, as 3000 or 10k."),
     click.option("--strict", is_flag=True, help="Fail if no file is as small as --bpp or --size says."),
     click.option("--object-quality", type=QUALITY, help="Quality of the objects alone."),
@@ -95,9 +90,7 @@ class Size(click.ParamType):
     click.option(
         "--mask", default="auto", show_default=True, metavar="auto|none|FILE|DIR", help="What the objects are."
     ),
-    segmenter_option,
-    box_option,
-    point_option,
+    *objects_options,
     click.option(
         "--layers",
         type=click.Choice(get_args(LayerKind)),
@@ -110,7 +103,7 @@ class Size(click.ParamType):
         show_default=True,
         help="Edge of an extracted object: smooth, from the cells, or kept to the pixel in a few more bytes.",
     ),
-    background_color_option,
+    *picture_options,
     click.option(
         "--metadata",
         default="none",
@@ -128,24 +121,23 @@ class Size(click.ParamType):
         help="How long to look for a smaller, better file; 3 takes minutes.",
     ),
     click.option("--verify", is_flag=True, help="Decode what was made, as far as it is exact, before it is written."),
-    backend_option,
-    device_option,
-    jobs_option,
+    *networks_options,
     click.option("--json", "as_json", is_flag=True, help='Print what "obic info --json" would.'),
-    overwrite_option,
     verbose_option,
     epilog=EXAMPLES,
 )
 def command(
     sources: tuple[str, ...],
-    output: str | None,
-    output_dir: str | None,
-    device: str,
-    backend: str,
-    segmenter: str,
-    jobs: int,
-    overwrite: bool,
-    **choices,
+    settings: Settings,
+    mask: str,
+    layers: LayerKind | None,
+    alpha: Alpha,
+    metadata: frozenset[int],
+    verify: bool,
+    effort: int,
+    boxes: tuple[Box, ...],
+    points: tuple[Point, ...],
+    **rate: int | float | bool | None,
 ) -> None:
     """Code pictures as object and background.
 
@@ -163,65 +155,59 @@ def command(
 
     Pictures of any kind Pillow reads are coded as upright 8-bit sRGB; transparency is composed on --background-color.
     With --metadata icc the colours stay as they are, and the profile that explains them is kept.
-    What was changed is said on standard error. A folder stands for all pictures below it.
+    What was changed is said on standard error. A folder stands for all pictures below it. Inputs that differ in their
+    suffix alone keep it in the names of their results: a.jpg and a.png become a.jpg.obic and a.png.obic.
     """
-    batch = Batch(sources, PICTURE_SUFFIXES, output=output, output_dir=output_dir, overwrite=overwrite, workers=jobs)
-    rate = Rate(**{field.name: choices.pop(field.name) for field in fields(Rate)})
-    mask = choices["mask"]
-    kind = mask if mask in ("auto", "none") else "given"
-    names = ("layers", "alpha", "metadata", "verify", "effort")
-    asked = Prompts(choices.pop("boxes"), choices.pop("points"))
-    recipe = Recipe(rate, kind, *(choices.pop(name) for name in names), asked)
-    networks = Networks(device, backend, segmenter=segmenter, workers=jobs, pictures=len(batch.inputs))
-    chosen = Choices(recipe, **choices)
-    batch.run(lambda job: _encode(job, networks, chosen), as_json=chosen.as_json)
+    if settings.output is not None and settings.output.lower().endswith(PICTURE_SUFFIXES):
+        raise UsageError(f"{settings.output} is the name of a picture; what is written is an .obic file")
+    recipe = Recipe(
+        rate=Rate(**rate),
+        mask=mask if mask in ("auto", "none") else "given",
+        layer_kind=layers,
+        alpha=alpha,
+        metadata=metadata,
+        verify=verify,
+        effort=effort,
+        prompts=Prompts(boxes, points),
+    )
+    batch = Batch(sources, PICTURE_SUFFIXES, settings)
+    networks = batch.networks()
+    batch.run(lambda job: _encode(job, networks, recipe, mask))
 
 
-def _encode(job: Job, networks: Networks, chosen: Choices) -> dict | None:
+def _encode(job: Job, networks: Networks, recipe: Recipe, mask: str) -> dict | None:
     """Code one input and write it. Returns the facts of `obic info` if they are asked for."""
-    stage = Stages(chosen.verbose, job.say)
     out = job.output(".obic")
-    if chosen.as_json and out.path == STREAM:
-        raise UsageError("--json and the picture both want standard output; use -o FILE")
-    if chosen.mask == job.source == STREAM:
+    if mask == job.source == STREAM:
         raise UsageError("the picture and the mask both want standard input; name a file for one")
-    with stage("read"):
-        from obic.images import read_picture
-
-        picture = read_picture(
-            read_input(job.source),
-            background=chosen.background_color,
-            max_pixels=job.settings.max_pixels,
-            keep_profile=PART_ICC in chosen.recipe.metadata,
-        )
-        mask = _read_mask(job, chosen) if chosen.recipe.mask == "given" else None
-    for note in picture.notes:
-        job.say(f"note: {note}")
-    left_out = {kind: data for kind, data in picture.metadata.items() if kind not in chosen.recipe.metadata}
-    if left_out and chosen.verbose:
-        job.say(f"note: not kept without --metadata: {metadata_text(left_out)}")
-    coded = encode(picture, chosen.recipe, networks, mask=mask, stage=stage)
-    for note in coded.notes:
-        job.say(f"note: {note}")
+    with job.stage("read"):
+        picture = job.picture(keep_profile=PART_ICC in recipe.metadata)
+        mask_file = read_input(_mask_path(job, mask)) if recipe.mask == "given" else None
+    job.note(*picture.notes)
+    left_out = {kind: data for kind, data in picture.metadata.items() if kind not in recipe.metadata}
+    if left_out and job.settings.verbose:
+        job.note(f"not kept without --metadata: {metadata_text(left_out)}")
+    coded = encode(picture, recipe, networks, mask=mask_file, stage=job.stage)
+    job.note(*coded.notes)
     if coded.warning:
         job.say(f"warning: {coded.warning}")
     out.write(coded.data)
-    report = _report(job, coded.data, chosen)
+    report = _report(job, coded.data)
     return report if job.alone or report is None else {"output": out.path, **report}
 
 
-def _read_mask(job: Job, chosen: Choices) -> bytes:
-    """The file of the mask: what --mask names, or the one for this input in the folder that it names."""
-    mask = chosen.mask
-    return read_input(os.path.join(mask, job.name(".png")) if os.path.isdir(mask) else mask)
+def _mask_path(job: Job, mask: str) -> str:
+    """What --mask names, or the file for this input in the folder that it names."""
+    if not os.path.isdir(mask):
+        return mask
+    whole = os.path.join(mask, f"{job.relative}.png")  # "obic mask" may have seen more inputs, and kept the suffix
+    return whole if os.path.exists(whole) else os.path.join(mask, f"{job.name}.png")
 
 
-def _report(job: Job, data: bytes, chosen: Choices) -> dict | None:
+def _report(job: Job, data: bytes) -> dict | None:
     """The facts of what was written for --json; their text on standard error for -v."""
-    from obic.container import open_container
-
     facts = describe(open_container(data, job.settings.limits))
-    if chosen.verbose:
+    if job.settings.verbose:
         for line in as_text(facts).splitlines():
             job.say(line)
-    return facts if chosen.as_json else None
+    return facts if job.settings.as_json else None

@@ -3,7 +3,7 @@
 import click
 
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
-from obic.cli.common import obic_command, verbose_option
+from obic.cli.options import Settings, obic_command, verbose_option
 from obic.container import PART_TITLES, Container
 
 EXAMPLES = """
@@ -19,19 +19,20 @@ obic info https://example.org/photo.obic    reads the header alone
     verbose_option,
     epilog=EXAMPLES,
 )
-def command(sources: tuple[str, ...], as_json: bool, verbose: bool) -> None:
+def command(sources: tuple[str, ...], settings: Settings) -> None:
     """Show size, layers and bytes.
 
     Reads the header only; what it says of the layers is checked by "obic verify".
     """
 
-    def report(job: Job) -> dict | str:
-        facts = describe(job.open(verbose))
-        if as_json:
-            return facts
-        return as_text(facts) if job.alone else f"{job.source}: {as_text(facts)}"
+    Batch(sources, OBIC_SUFFIXES, settings).run(_info)
 
-    Batch(sources, OBIC_SUFFIXES).run(report, as_json=as_json)
+
+def _info(job: Job) -> dict | str:
+    facts = describe(job.open())
+    if job.settings.as_json:
+        return facts
+    return as_text(facts) if job.alone else f"{job.source}: {as_text(facts)}"
 
 
 def describe(container: Container) -> dict:

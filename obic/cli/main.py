@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from obic import __version__
-from obic.cli.common import Settings, say, tell_error
+from obic.cli.messages import say, say_error
 
 COMMANDS = ("encode", "decode", "extract", "merge", "info", "mask", "verify", "report", "serve")
 
@@ -49,16 +49,16 @@ class LazyGroup(click.Group):
 def group() -> None:
     """Code a picture as objects and background, each with its own bytes and quality.
 
-    "-" is standard input or output wherever a file is named.
+    "-" is standard input or output wherever a file is named. A result is called after its input, with another suffix;
+    inputs that differ in their suffix alone keep it: a.jpg and a.png become a.jpg.obic and a.png.obic.
     """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. An error is one line on standard error."""
-    settings = Settings()
     with _ended_by_signals() as received, _warnings_are_notes():
         try:
-            return group.main(argv, prog_name="obic", standalone_mode=False, obj=settings) or 0
+            return group.main(argv, prog_name="obic", standalone_mode=False) or 0
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return error.exit_code
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _after(received[0])
             if not isinstance(error, Exception):
                 raise
-            code, _ = tell_error(error, settings.debug)
+            code, _ = say_error(error)
             if isinstance(error, OSError):
                 _give_up_on_stdout()
             return code

@@ -2,7 +2,8 @@
 
 import click
 
-from obic.cli.common import Output, obic_command, open_source, overwrite_option, settings
+from obic.cli.options import Settings, obic_command, overwrite_option
+from obic.cli.streams import Output, open_source
 from obic.container import merge, open_container
 from obic.errors import UsageError
 
@@ -17,7 +18,7 @@ curl -s https://example.org/photo-background.obic | obic merge photo-object.obic
     overwrite_option,
     epilog=EXAMPLES,
 )
-def command(sources: tuple[str, ...], output: str, overwrite: bool) -> None:
+def command(sources: tuple[str, ...], settings: Settings) -> None:
     """Put layers back into one file.
 
     The files must hold layers of one picture, coded with one mask and one model, as "obic extract" makes them. The
@@ -25,5 +26,5 @@ def command(sources: tuple[str, ...], output: str, overwrite: bool) -> None:
     """
     if sources.count("-") > 1:
         raise UsageError("standard input can be only one of the files")
-    outs = [Output(output, source=source, overwrite=overwrite) for source in sources]
-    outs[0].write(merge([open_container(open_source(source), settings().limits) for source in sources]))
+    outs = [Output(settings.output, source=source, overwrite=settings.overwrite) for source in sources]
+    outs[0].write(merge([open_container(open_source(source), settings.limits) for source in sources]))

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import click
 
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
-from obic.cli.common import (
-    STREAM,
-    Output,
-    Stages,
-    backend_option,
-    device_option,
-    local_name,
-    obic_command,
-    output_option,
-    overwrite_option,
-    read_input,
-    settings,
-    verbose_option,
-)
+from obic.cli.destinations import local_name
 from obic.cli.info import describe
+from obic.cli.messages import say, timed
+from obic.cli.options import Settings, networks_options, obic_command, output_option, overwrite_option, verbose_option
+from obic.cli.streams import STREAM, Output, read_input
 from obic.constants import CELL, MEDIA_TYPE, PART_ICC
 from obic.container import Container
 from obic.errors import ObicError, UsageError
@@ -48,40 +39,28 @@ obic report photos/ -o gallery.html --live      a page that decodes the files it
     output_option,
     click.option("--original", metavar="FILE", type=click.Path(), help="The picture that was coded, to compare with."),
     click.option("--live", is_flag=True, help="Put the files and a decoder (14 MB) into the page instead of pictures."),
-    backend_option,
-    device_option,
+    *networks_options,
     overwrite_option,
     verbose_option,
     epilog=EXAMPLES,
 )
-def command(
-    sources: tuple[str, ...],
-    output: str | None,
-    original: str | None,
-    live: bool,
-    device: str,
-    backend: str,
-    overwrite: bool,
-    verbose: bool,
-) -> None:
+def command(sources: tuple[str, ...], settings: Settings, original: str | None, live: bool) -> None:
     """Write a page to see it.
 
     The whole picture, each layer on a checkerboard, the mask over the picture, and where the bytes are, in one HTML
     file that needs no network. Every layer is decoded alone, as "obic extract" does; pictures are lossless WebP, so a
     page is about as large as the pictures it shows. Of several files, or a folder, it is a gallery.
     """
-    stage = Stages(verbose)
-    pictures = LivePictures() if live else StillPictures(device, backend)
-    alone = Batch(sources, OBIC_SUFFIXES).alone
-    if not alone and output is None:
+    batch = Batch(sources, OBIC_SUFFIXES, replace(settings, output=None))
+    pictures = LivePictures() if live else StillPictures(batch.networks())
+    if batch.alone:
+        Batch(sources, OBIC_SUFFIXES, settings).run(lambda job: _report(job, pictures, original))
+    elif settings.output is None:
         raise UsageError("a page of several files needs a name: -o gallery.html")
-    batch = Batch(sources, OBIC_SUFFIXES, output=output if alone else None, overwrite=overwrite)
-    if alone:
-        batch.run(lambda job: _report(job, pictures, original, stage))
     elif original is not None:
         raise UsageError("--original belongs to a page of one file")
     else:
-        _gallery(batch, output, pictures, stage)
+        _gallery(batch, settings.output, pictures)
 
 
 def page(template: str, facts: dict, decoder: str = "") -> str:
@@ -91,40 +70,41 @@ def page(template: str, facts: dict, decoder: str = "") -> str:
     return html.replace("/*facts*/", data).replace("<!--decoder-->", decoder)
 
 
-def _report(job: Job, pictures: StillPictures | LivePictures, original: str | None, stage: Stages) -> None:
+def _report(job: Job, pictures: StillPictures | LivePictures, original: str | None) -> None:
     """The page of one file."""
     out = job.output(".html")
-    with stage("open"):
+    with job.stage("open"):
         container = job.open()
-    with stage("decode"):
-        facts = {"name": local_name(job.source), **describe(container), "grid": _grid(container)}
+    with job.stage("decode"):
+        facts = {"name": job.relative, **describe(container), "grid": _grid(container)}
         facts |= pictures.of_report(container)
     if original is not None:
-        with stage("read"):
-            facts["original"] = _original(original, container)
-    with stage("write"):
+        with job.stage("read"):
+            facts["original"] = _original(original, container, job.settings.max_pixels)
+    with job.stage("write"):
         out.write(page("report.html", facts, pictures.decoder()).encode())
 
 
-def _gallery(batch: Batch, output: str, pictures: StillPictures | LivePictures, stage: Stages) -> None:
+def _gallery(batch: Batch, output: str, pictures: StillPictures | LivePictures) -> None:
     """The page of several files. Those that fail are told, and left out."""
     if output != STREAM:
-        batch.claim(output, "the page")
-    out = Output(output, source=STREAM, overwrite=batch.overwrite)
+        batch.destinations.claim_path(output, "the page")
+    out = Output(output, source=STREAM, overwrite=batch.settings.overwrite)
+    tell = say if batch.settings.verbose else None
     files: list[dict] = []
 
     def add(job: Job) -> None:
         container = job.open()
-        files.append({"name": local_name(job.source), **describe(container), **pictures.of_gallery(container)})
+        files.append({"name": job.relative, **describe(container), **pictures.of_gallery(container)})
 
     failure = None
-    with stage("decode"):
+    with timed("decode", tell):
         try:
             batch.run(add)
         except ObicError as error:
             failure = error
     if files:
-        with stage("write"):
+        with timed("write", tell):
             facts = {"title": local_name(output).removesuffix(".html"), "files": files}
             out.write(page("gallery.html", facts, pictures.decoder()).encode())
     if failure:
@@ -134,8 +114,8 @@ def _gallery(batch: Batch, output: str, pictures: StillPictures | LivePictures, 
 class StillPictures:
     """Decoded pictures, as data addresses."""
 
-    def __init__(self, device: str, backend: str):
-        self._networks = Networks(device, backend)
+    def __init__(self, networks: Networks):
+        self._networks = networks
 
     def of_report(self, container: Container) -> dict:
         """The whole, and each layer by index, null where it is absent."""
@@ -193,11 +173,11 @@ def _profile(container: Container) -> dict[int, bytes]:
     return {kind: data for kind, data in metadata_of_file(container)[0].items() if kind == PART_ICC}
 
 
-def _original(path: str, container: Container) -> str:
+def _original(path: str, container: Container, max_pixels: int) -> str:
     """The picture that was coded, as a data address. Raises UsageError if it has another size."""
     from obic.images import read_picture
 
-    rgb = read_picture(read_input(path), max_pixels=settings().max_pixels).rgb
+    rgb = read_picture(read_input(path), max_pixels=max_pixels).rgb
     size, expected = rgb.shape[1::-1], (container.header.width, container.header.height)
     if size != expected:
         raise UsageError(f"{path} has {size[0]}x{size[1]} pixels, the coded picture {expected[0]}x{expected[1]}")

@@ -12,11 +12,12 @@ from urllib.parse import quote, unquote, urlsplit
 
 import click
 
-from obic.cli.common import obic_command, say, settings
 from obic.cli.info import describe
+from obic.cli.messages import say
+from obic.cli.options import Settings, obic_command
 from obic.cli.report import page
 from obic.constants import MEDIA_TYPE
-from obic.container import open_container
+from obic.container import Limits, open_container
 from obic.errors import ObicError
 
 LOOPBACK = "127.0.0.1"
@@ -42,13 +43,13 @@ obic serve photos --host 0.0.0.0    for everyone in the network
     argument=click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path)),
     epilog=EXAMPLES,
 )
-def command(folder: Path, host: str, port: int, open_browser: bool) -> None:
+def command(folder: Path, settings: Settings, host: str, port: int, open_browser: bool) -> None:
     """Show the .obic files of a folder in a browser.
 
     A gallery, and a viewer with the layers of each file. The browser decodes; the server sends files, whole or in
     ranges, and the weights once. By default no other machine can reach it.
     """
-    site = Site(folder)
+    site = Site(folder, settings.limits)
     try:
         server = ThreadingHTTPServer((host, port), partial(Handler, site))
     except OSError as error:
@@ -64,10 +65,10 @@ def command(folder: Path, host: str, port: int, open_browser: bool) -> None:
 class Site:
     """What there is to serve: the files below a folder, the viewer, the models."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, limits: Limits | None = None):
         from obic.web import site_folder
 
-        self._limits = settings().limits  # of the command line, which other threads do not have
+        self._limits = limits or Limits()
         self.folder = folder.resolve()
         self.viewer = site_folder().resolve()
 

@@ -1,7 +1,7 @@
 """Room 5. `obic verify`: structure and checksums of every layer. Imports neither numpy nor torch."""
 
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
-from obic.cli.common import obic_command
+from obic.cli.options import Settings, obic_command
 from obic.errors import FormatError
 
 EXAMPLES = """
@@ -12,12 +12,12 @@ cat photo.obic | obic verify -
 
 
 @obic_command(epilog=EXAMPLES)
-def command(sources: tuple[str, ...]) -> None:
+def command(sources: tuple[str, ...], settings: Settings) -> None:
     """Check structure and checksums.
 
     Reads the whole file. The exit code is 3 if any layer is damaged; 1 if that is so for one file of several.
     """
-    Batch(sources, OBIC_SUFFIXES).run(_verify)
+    Batch(sources, OBIC_SUFFIXES, settings).run(_verify)
 
 
 def _verify(job: Job) -> None:
@@ -29,7 +29,7 @@ def _verify(job: Job) -> None:
     for check in checks:
         what = check.section if check.index is None else f"{check.section} ({names[check.index]})"
         lines.append(f"{what:24s} {'whole' if check.error is None else 'damaged'}")
-    job.show("\n".join(lines))
+    job.print("\n".join(lines))
     damaged = [check for check in checks if check.error is not None]
     if damaged:
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""

@@ -1,4 +1,4 @@
-"""Room 1. A file in, its header and any one sub-stream out, reading no more than those ranges (spec 3 and 9)."""
+"""Room 1. Reads a file's header, and of the rest no more than the sub-streams that are asked for (spec 3 and 9)."""
 
 import os
 from collections.abc import Callable, Collection, Iterable
@@ -101,8 +101,10 @@ class Container:
         raise UsageError(f"there is no layer {layer!r}; the file has {listed}")
 
     def layer_indices(self, layer: str | int) -> list[int]:
-        """The layers that a name means: the one that `layer_index` gives, or where no layer is called so, all that are
-        called "name-1", "name-2", ... and are in this file. Raises UsageError if there is none.
+        """The indices of the layers that a name stands for. Raises UsageError if there is none.
+
+        That is the layer of this name or index (`layer_index`). If there is none, but layers "name-1", "name-2", ...,
+        it is those of them that are in this file, or all where none of them is.
         """
         header = self.header
         if layer not in header.layer_names:
@@ -124,7 +126,10 @@ class Container:
         return self._read(self._layer_offsets[index], entry.length, f"layer {index}")
 
     def read_part(self, kind: int) -> bytes | None:
-        """The bytes of an optional part, checked; None if the file has no such part."""
+        """The bytes of an optional part, checked; None if the file has none of this kind.
+
+        Raises TruncatedError or ChecksumError.
+        """
         for part in self.header.parts:
             if part.kind == kind:
                 return self._read_entry(part)
@@ -159,7 +164,7 @@ class Container:
     def prefetch(self, layers: Iterable[int] | None = None) -> None:
         """Tells the source that these layers, by index, and the optional parts will be read; None: the whole file.
 
-        A source for which every request is dear fetches what stands together at once; others do nothing.
+        A source whose requests are expensive fetches adjoining ranges with one; others do nothing.
         """
         fetch = getattr(self._source, "prefetch", None)
         if fetch is None:

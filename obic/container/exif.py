@@ -1,4 +1,4 @@
-"""Room 1. EXIF that is true of the pixels it stands beside, and shows no picture itself (spec 3.5).
+"""Room 1. EXIF made to agree with the coded pixels, without the pictures that it may hold (spec 3.5).
 
 Directories are copied entry by entry, so that types, text of any encoding and rational numbers stay what they were.
 Source: TIFF 6.0, section 2; Exif 3.0 (CIPA DC-008-2023), 4.6.

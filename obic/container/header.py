@@ -83,10 +83,12 @@ class Header:
 
     @property
     def n_pixels(self) -> int:
+        """Pixels of the picture."""
         return self.width * self.height
 
     @property
     def n_layers(self) -> int:
+        """Layers of the picture, those that are absent from the file too; 1..255."""
         return len(self.layers)
 
     @property

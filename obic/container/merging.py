@@ -1,4 +1,4 @@
-"""Room 1. Files with layers of one picture in, one file with all of them out, by byte copy (spec 9)."""
+"""Room 1. Joins files that hold layers of one picture into one, by byte copy (spec 9)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

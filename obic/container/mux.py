@@ -1,4 +1,4 @@
-"""Room 1. Sub-streams in, the bytes of a file out (spec 3)."""
+"""Room 1. Writes a file from its sub-streams (spec 3)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -4,7 +4,7 @@ The demuxer asks for ranges and nothing else, so a source needs one method:
 
     read_at(offset, length) -> bytes        shorter than `length` only where the file ends
 
-A source for which every request is dear may have a second one, which is told what will be read next:
+A source whose requests are expensive may have a second one, called with what will be read next:
 
     prefetch([(offset, length), ...])
 """
@@ -19,7 +19,9 @@ from obic.container.remote import RemoteSource, is_address, read_address
 class ByteSource(Protocol):
     """Anything the demuxer can read from. Offsets count from the first byte of the `.obic` file."""
 
-    def read_at(self, offset: int, length: int) -> bytes: ...
+    def read_at(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset` on, fewer only where the file ends. Raises OSError."""
+        ...
 
 
 class BytesSource:

@@ -1,4 +1,4 @@
-"""Room 1. XMP that is true of the pixels it stands beside, and shows no picture itself (spec 3.5).
+"""Room 1. XMP made to agree with the coded pixels, without the pictures that it may hold (spec 3.5).
 
 Source: XMP specification part 1 (ISO 16684-1) and part 2 (Adobe, 2016), for names and namespaces.
 """

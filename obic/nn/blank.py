@@ -1,4 +1,4 @@
-"""Networks without values, about to be given trained ones."""
+"""Networks built without start values, for trained ones to be loaded into."""
 
 from __future__ import annotations
 

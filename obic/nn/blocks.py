@@ -1,4 +1,4 @@
-"""The one block the transforms are made of, and the steps between grids."""
+"""The block that all transforms are made of, and the steps between grids."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Block(nn.Module):
         self.gate_out = nn.Conv2d(channels, channels, 1)
 
     def start(self) -> None:
+        """Draws start values: residual branches start small."""
         for conv in (self.mix_out, self.gate_out):  # residual branches start small
             start_conv(conv, 0.02)
         if self.log_damping is not None:
@@ -58,6 +59,7 @@ def start_conv(conv: nn.Conv2d, deviation: float) -> None:
 
 
 def blocks(channels: int, count: int, damped: bool) -> nn.Sequential:
+    """`count` blocks, one behind the other: [B, C, h, w] -> the same."""
     return nn.Sequential(*(Block(channels, damped) for _ in range(count)))
 
 

@@ -36,8 +36,9 @@ class Context(nn.Module):
             for _ in range(PASSES))
 
     def start(self) -> None:
+        """Draws start values: mean 0 and step 1."""
         for last in (layer for layers in self.exits for layer in layers.children()):
-            if isinstance(last, nn.Conv2d):  # mean 0 and step 1
+            if isinstance(last, nn.Conv2d):
                 start_conv(last, 0.01)
 
     def parameters_of_pass(

@@ -17,6 +17,7 @@ class Gain(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
+        """Start values: gains rise with the level, inverses undo them."""
         spread = torch.linspace(-1.2, 1.2, len(self.log_gain))[:, None]
         self.log_gain.copy_(spread.expand_as(self.log_gain))
         self.log_inverse.copy_(-self.log_gain)
@@ -26,6 +27,7 @@ class Gain(nn.Module):
         return self._at(self.log_gain, level)
 
     def inverse(self, level: Tensor) -> Tensor:
+        """level: float [B] in 0..levels-1 -> inverse gains [B, M, 1, 1]."""
         return self._at(self.log_inverse, level)
 
     def _at(self, logarithms: Tensor, level: Tensor) -> Tensor:

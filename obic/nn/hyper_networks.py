@@ -1,6 +1,6 @@
-"""The hyperprior of one layer: hyper-latent, the map to table indices, and the float features.
+"""The hyperprior of one layer: hyper-latent, the map to table rows, and the float features.
 
-Two paths leave the coded hyper-latent z. The map to table indices is pointwise and becomes integer when the weights
+Two paths leave the coded hyper-latent z. The map to table rows is pointwise and becomes integer when the weights
 are packed (its linear part as in PULSE, Microsoft 2026); only it touches the entropy coder. The float features steer
 the mean and the step of the residual, outside the entropy coder.
 """
@@ -32,11 +32,12 @@ LOG_STEP = (math.log(MAX_SCALE) - LOG_SCALE_MIN) / (TABLE_ROWS - 2)
 
 
 def index_to_scale(index: Tensor) -> Tensor:
-    """Continuous table index -> standard deviation; row 1 is MIN_SCALE, the last MAX_SCALE, log-spaced."""
+    """A table row, continuous -> standard deviation; row 1 is MIN_SCALE, the last MAX_SCALE, log-spaced."""
     return MIN_SCALE * torch.exp(LOG_STEP * (index - 1))
 
 
 def log_scale_to_index(log_scale: Tensor) -> Tensor:
+    """The inverse of `index_to_scale`, of the logarithm of a standard deviation."""
     return (log_scale - LOG_SCALE_MIN) / LOG_STEP + 1
 
 
@@ -56,7 +57,7 @@ class HyperAnalysis(nn.Module):
 
 
 class ScaleIndex(nn.Module):
-    """Table indices of the residual, continuous while training, from z and the level: a linear map, and one with a
+    """Table rows of the residual, continuous while training, from z and the level: a linear map, and one with a
     hidden layer beside it (of `scale_hidden` units; 0: none).
 
     Parameters are in units of the logarithm of the standard deviation, so that they learn at the pace of the rest.
@@ -74,6 +75,7 @@ class ScaleIndex(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
+        """Draws start values: scales hardly depend on z, and rise with the level."""
         nn.init.normal_(self.weight, std=0.01)
         self.bias.copy_(torch.linspace(-1.2, 0.0, len(self.bias))[:, None].expand_as(self.bias))
         if self.hidden:
@@ -82,7 +84,7 @@ class ScaleIndex(nn.Module):
             nn.init.normal_(self.from_hidden, std=0.01 / self.hidden**0.5)
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
-        """z: [B, Z, h, w], level: [B] -> index of each residual [B, M, 4h, 4w], unclipped."""
+        """z: [B, Z, h, w], level: [B] -> row of each residual [B, M, 4h, 4w], unclipped."""
         log_scale = F.conv2d(z, self.weight[:, :, None, None])
         if self.hidden:
             sums = F.conv2d(z, self.into_hidden[:, :, None, None])
@@ -93,7 +95,7 @@ class ScaleIndex(nn.Module):
 
 
 class HyperGaussian(nn.Module):
-    """What training believes of z: the mean and the scale of each position, from the level and the neighbours.
+    """The prior of z in training: the mean and the scale of each position, from the level and the neighbours.
 
     The float counterpart of `obic.entropy.hyper_prior`, pass by pass the same: offset [levels, Z], logarithm of the
     scale [passes, levels, Z], weight [passes - 1, Z, 9 Z]. The weights are held: a regression finds them when weights
@@ -111,12 +113,13 @@ class HyperGaussian(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
+        """Start values: mean 0 and scale 1 everywhere."""
         for each in (self.offset, self.log_scale, self.weight):
             each.zero_()
 
     def forward(self, z: Tensor, touched: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """z: rounded [B, Z, h, w], touched: [B, 1, h, w] in {0, 1}, level: [B] -> mean and index, both like z, the
-        index unclipped."""
+        """z: rounded [B, Z, h, w], touched: [B, 1, h, w] in {0, 1}, level: [B] -> mean and table row, both like z, the
+        row continuous and unclipped."""
         offset = interpolate(self.offset, level)[:, :, None, None]
         deviation = ((z - offset) * touched).clamp(-HYPER_CLAMP, HYPER_CLAMP)
         mean, log_scale = offset.expand_as(z), torch.zeros_like(z)

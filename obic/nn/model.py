@@ -1,4 +1,4 @@
-"""The codec network as a whole, and the numbers that fix its shape."""
+"""The codec network as a whole; `obic.shape` has the numbers that fix it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Synthesis(nn.Module):
 
 
 class CodecNetwork(nn.Module):
-    """Everything that is trained.
+    """Everything of a codec that is trained.
 
     One set of weights serves every layer and every quality. The parts a decoder needs are gain (its inverse),
     scale_index, hyper_synthesis, context and synthesis.

@@ -1,6 +1,6 @@
-"""Room 3. A latent improved for its own picture, step by step along the gradient of eq. 4: what `--effort` spends.
+"""Room 3. `--effort`: a latent optimised for its own picture, by gradient descent on eq. 4 of LearntOBIC.
 
-The analysis transform gives every picture a good latent in one go; this looks for a better one near it. Rounding is
+The analysis transform gives a good latent in one pass; this looks for a better one near it. Rounding is
 made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and Mandt 2020, "Improving
 inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table rows.
 """

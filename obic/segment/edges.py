@@ -1,7 +1,7 @@
 """The edge of an object, refined against the picture: a network's map is coarse, colours are not.
 
-Around each place the colours of the object and of what surrounds it are two normal distributions, weighted by what the
-network thinks, as GrabCut has them for a whole picture (Rother, Kolmogorov and Blake 2004, section 3.1). Their
+Around each place the colours of the object and of what surrounds it are two normal distributions, weighted by the
+network's chances, as GrabCut has them for a whole picture (Rother, Kolmogorov and Blake 2004, section 3.1). Their
 log-likelihood ratio, bounded, is added to the network's logit.
 """
 
@@ -54,7 +54,7 @@ def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Se
 
 
 def leaning(logits: np.ndarray, rgb: np.ndarray, settings: Settings = CHOSEN) -> np.ndarray:
-    """How sure it is of what each pixel is, float32 [H, W]: -1 background, 1 object."""
+    """How likely each pixel is an object, float32 [H, W] in -1 (background) to 1; arguments as of `refined`."""
     height, width = rgb.shape[:2]
     ratio, both = _ratio(logits, rgb, settings)
     result = np.empty((height, width), np.float32)

@@ -1,4 +1,4 @@
-"""From what a network thinks of each place to the labels of pixels."""
+"""Labels of pixels from a network's logits."""
 
 from __future__ import annotations
 

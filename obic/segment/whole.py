@@ -1,4 +1,4 @@
-"""An object is whole, or there is none: holes are filled, crumbs go, and what is next to nothing in all is nothing."""
+"""Cleans masks: fills small holes, drops small pieces, and drops all where hardly anything is seen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from obic.connected import connected_cells
 from obic.segment.labels import resized
 
 # Shares of the picture.
-LEAST_SEEN = 0.005  # what is seen of all objects together: less is none
+LEAST_SEEN = 0.005  # of all objects together: less is none
 CRUMB = 0.005  # a connected piece, if it is not the largest
 HOLE = 0.002  # background with object all round it
 
@@ -17,7 +17,9 @@ def whole(
     logits: np.ndarray, threshold: float, least: float = LEAST_SEEN, crumb: float = CRUMB, hole: float = HOLE
 ) -> np.ndarray:
     """Logits of "an object is here", float32 [h, w], without crumbs and holes: what changes sides is reflected at the
-    threshold, so that the map stays smooth enough to be enlarged. Pieces and holes are cells that touch, corners too.
+    threshold, so that the map stays smooth enough to be enlarged.
+
+    Pieces and holes are places that touch, corners too. least, crumb, hole: shares of the picture, 0..1.
     """
     seen = logits > threshold
     if seen.sum() < least * seen.size:

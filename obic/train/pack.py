@@ -39,6 +39,7 @@ def pack_look(args: argparse.Namespace, about: Mapping) -> None:
 
 
 def pack_codec(args: argparse.Namespace, about: Mapping) -> None:
+    """Packs what `obic.train` saved, or a folder of weights anew. Raises as `packed_codec`."""
     if args.checkpoint.is_dir():
         training, looks = default_entry(args.checkpoint)["training"], looks_of(args.checkpoint)
     else:

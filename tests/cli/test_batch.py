@@ -8,13 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from obic import networks as obic_networks
 from obic.cli.batch import Batch
+from obic.cli.destinations import stems
+from obic.cli.main import COMMANDS, group
+from obic.cli.options import Settings
 from obic.container import open_container
+from obic.errors import UsageError
 from obic.progress import track
 from shared.places import TESTS
 
@@ -209,7 +216,7 @@ def test_a_large_picture_has_a_bar_of_its_own(monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    batch = Batch(["large.png"], ())
+    batch = Batch(["large.png"], (), Settings())
     batch.run(lambda job: [job.say(f"step {step}") for step in track("analysis", [1, 2, 3])] and None)
     drawn = [line for line in re.split(r"[\r\n]", sys.stderr.getvalue()) if line.strip()]
     assert drawn[:3] == [f"[{' ' * 30}] 0/3 analysis", "obic: step 1", f"[{' ' * 30}] 0/3 analysis"]
@@ -218,3 +225,131 @@ def test_a_large_picture_has_a_bar_of_its_own(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     batch.run(lambda job: list(track("analysis", [1])) and None)
     assert sys.stderr.getvalue() == ""
+
+
+# --- names that differ in the suffix alone ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("a.jpg a.png b.png", "a.jpg a.png b"),
+        ("a.png A.jpg", "a.png A.jpg"),
+        ("a a.png", "a a.png"),
+        ("a.png a.jpg a.png.png", "a.png a.jpg a.png.png"),  # what one keeps may be what another would be called
+        ("x/a.png y/a.jpg x/b.png", "x/a y/a x/b"),
+        (".png .jpg", ".png .jpg"),
+        ("./a.png a.jpg", "./a.png a.jpg"),
+        ("a.tar.gz a.tar.xz", "a.tar.gz a.tar.xz"),
+    ],
+)
+def test_names_without_suffixes(names, expected):
+    names, expected = names.split(), expected.split()
+    assert stems(names) == stems(reversed(names)) == dict(zip(names, expected, strict=True))
+
+
+@given(st.lists(st.text("ab./AB", min_size=1, max_size=6), unique=True))
+def test_no_two_names_become_one_and_their_order_does_not_matter(names):
+    found = stems(names)
+    assert found == stems(sorted(names))
+    assert all(stem in (name, os.path.splitext(name)[0]) for name, stem in found.items())
+    assert len(set(found.values())) == len(names)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_pictures_that_differ_in_the_suffix_alone_both_get_a_place(obic, pictures, jobs):
+    Image.open("photos/a.png").save("photos/a.jpg")
+    done = obic("encode", pictures, "--mask", "none", "--output-dir", "out", "-j", jobs, "--json")
+    assert done.code == 0
+    assert found("out") == ["a.jpg.obic", "a.png.obic", "b.obic", "c.obic"]
+    assert [Path(json.loads(line)["output"]).name for line in done.out.splitlines()] == found("out")
+    said = "obic: {}: note: another input differs in the suffix alone, so the result is {}\n"
+    for name in ("a.jpg", "a.png"):
+        assert said.format(pictures / name, f"{name}.obic") in done.err
+    assert done.err.count("\n") == 2
+    one, other = (open_container(f"out/{name}.obic") for name in ("a.jpg", "a.png"))
+    assert one.header.n_pixels == other.header.n_pixels and one.subset([0]) != other.subset([0])
+
+
+def test_they_do_so_when_some_are_done_already_and_beside_them(obic, pictures):
+    Image.open("photos/a.png").save("photos/a.jpg")
+    for line in (["photos/a.png", "photos/a.jpg"], ["photos/a.jpg", "photos/a.png", "photos/b.png"], ["photos"]):
+        assert obic("encode", *line, "--mask", "none").code == 0
+    assert [name for name in found("photos") if name.endswith("c")] == ["a.jpg.obic", "a.png.obic", "b.obic", "c.obic"]
+
+
+def test_masks_are_found_by_the_same_rule(obic, pictures, monkeypatch):
+    Image.open("photos/a.png").save("photos/a.jpg")
+    monkeypatch.setattr(obic_networks.Networks, "segmenter", lambda self: lambda rgb: rgb[..., 0] // 255 * 0 + 12)
+    assert obic("mask", pictures, "--output-dir", "seen").code == 0
+    assert found("seen") == ["a.jpg.png", "a.png.png", "b.png", "c.png"]
+    assert obic("encode", pictures, "--mask", "seen", "--output-dir", "out").code == 0
+    assert obic("encode", "photos/a.jpg", "--mask", "seen", "-o", "alone.obic").code == 0, "by its whole name, too"
+    assert Path("alone.obic").read_bytes() == Path("out/a.jpg.obic").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "results"),
+    [
+        ("decode", ["x.OBIC.png", "x.obic.png"]),
+        ("extract --layer 1", ["x.OBIC-object.obic", "x.obic-object.obic"]),
+        ("extract --layer 1 --format png", ["x.OBIC-object.png", "x.obic-object.png"]),
+    ],
+)
+def test_so_do_other_results(obic, monkeypatch, line, results):
+    monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    Path("coded").mkdir()
+    for name in ("x.obic", "x.OBIC"):
+        Path("coded", name).write_bytes((GOLDEN / "two-layers.obic").read_bytes())
+    assert obic(*line.split(), "coded", "--output-dir", "out").code == 0
+    assert found("out") == results
+    assert obic(*line.split(), "coded/x.obic", "-o", f"only{Path(results[1]).suffix}") == (0, b"", "")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_of_the_same_name_the_first_input_gets_the_place(obic, coded, jobs):
+    """Whichever worker comes first."""
+    for _ in range(3):
+        done = obic("extract", "coded/x.obic", "coded/deep/x.obic", "--layer", 1, "--output-dir", "out", "-j", jobs)
+        assert (done.code, done.err.count("is the output for coded/x.obic already")) == (1, 1)
+
+
+def test_one_file_named_twice_is_no_failure(obic, coded):
+    assert obic("extract", "coded/x.obic", "coded/x.obic", "--layer", 1, "-j", 2) == (0, b"", "")
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def takes(command, option, value):
+    try:
+        kept = option.type_cast_value(click.Context(command), [value] if option.multiple else value)
+        return option.callback is None or option.callback(click.Context(command), option, kept) is not None
+    except (click.UsageError, UsageError):
+        return False
+
+
+COMMAND_OF = {name: group.get_command(click.Context(group), name) for name in COMMANDS}
+NUMBERS = [
+    (name, option.opts[-1], value)
+    for name, command in COMMAND_OF.items()
+    for option in command.params
+    if isinstance(option, click.Option) and not option.is_flag and not takes(command, option, "words")
+    for value in ("1", "1,1", "1,1,2,2")
+    if takes(command, option, value)
+]
+
+
+def test_all_options_that_take_numbers_are_looked_at():
+    named = {option for _, option, _ in NUMBERS}
+    assert {"--bpp", "--size", "--quality", "--box", "--point", "--frame", "--jobs", "--port", "--max-pixels"} <= named
+
+
+@pytest.mark.parametrize(("command", "option", "value"), NUMBERS)
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", "Infinity", ""])
+def test_what_is_no_finite_number_is_refused_by_its_option(obic, command, option, value, number):
+    """Before the input is looked for: there is none."""
+    Path("folder").mkdir()
+    done = obic(command, f"{option}={value.replace('1', number)}", "folder" if command == "serve" else "none.png")
+    assert (done.code, done.out, done.err.count("\n")) == (2, b"", 1), done.err
+    assert option in done.err or (option.strip("-") in done.err and number in done.err)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import obic as python
+from obic.api import default_codec
 from obic.constants import PART_PIXEL_MASK
 from obic.container import open_container
 from obic.networks import Networks
@@ -19,6 +21,7 @@ from shared.places import GOLDEN
 def folder(obic, monkeypatch):
     """The test's folder with `photo.png` and masks; the segmenter sees a dog on the left, a person on the right."""
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
+    default_codec.cache_clear()
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 256, (96, 112, 3)).astype(np.uint8)).save("photo.png")
     classes = np.zeros((96, 112), np.uint8)
@@ -26,6 +29,8 @@ def folder(obic, monkeypatch):
     classes[10:90, 65:105] = 15
     Image.fromarray(classes).save("mask.png")
     monkeypatch.setattr(Networks, "segmenter", lambda self: lambda rgb: classes)
+    yield
+    default_codec.cache_clear()
 
 
 def encode(obic, *options):
@@ -60,11 +65,15 @@ def test_bits_a_pixel(obic):
     assert steps in ([0, 0], [1, 0], [0, 1])  # a layer may stand a step higher at no cost
 
 
+LOWEST = [(1, 1), (1, 2), (1, 3)]  # a picture's bytes may fall a little where its quality rises
+
+
 def test_sizes_that_cannot_be_reached(obic):
     done = obic("encode", "photo.png", "--size", "20", "-o", "-")
     assert done.code == 0
     assert done.err.startswith("obic: warning: the smallest file there is has ")
-    assert [layer.quality for layer in open_container(done.out).header.layers] == [1, 1]
+    lowest = [encode(obic, "--background-quality", below, "--object-quality", above) for below, above in LOWEST]
+    assert open_container(done.out).total_bytes == min(container.total_bytes for container in lowest)
     strict = obic("encode", "photo.png", "--size", "20", "--strict", "-o", "x.obic")
     assert (strict.code, strict.err) == (1, done.err.replace("warning: ", ""))
     assert not Path("x.obic").exists()
@@ -140,3 +149,32 @@ def test_a_damaged_pixel_mask_is_said(obic):
     done = obic("decode", "-", "-o", "x.png", "--damaged", "skip", stdin=alone[:-3])
     assert (done.code, "pixel mask" in done.err) == (0, True)
     assert obic("decode", "-", "-o", "y.png", stdin=alone[:-3]).code == 3
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def test_frames(obic):
+    frames = [Image.open("photo.png").rotate(90 * turn).resize((112, 96)).convert("P") for turn in range(3)]
+    frames[0].save("photo.gif", save_all=True, append_images=frames[1:])
+    done = obic("encode", "photo.gif", "--mask", "none", "-o", "first.obic")
+    assert (done.code, done.err) == (0, "obic: note: of 3 frames the first is taken; --frame 0 to 2 says which\n")
+    frames = Image.open("photo.gif")
+    for number in range(3):
+        frames.seek(number)
+        frames.convert("RGB").save("frame.png")
+        assert encode_file(obic, "photo.gif", "--frame", number) == encode_file(obic, "frame.png")
+        assert python.encode("photo.gif", mask="none", frame=number) == encode_file(obic, "frame.png")
+        assert python.Codec().encode_all(["photo.gif"], mask="none", frame=number) == [encode_file(obic, "frame.png")]
+    assert encode_file(obic, "photo.gif", "--frame", 0) == Path("first.obic").read_bytes()
+    for command in ("encode", "mask"):
+        done = obic(command, "photo.gif", "--frame", 3)
+        assert (done.code, done.err) == (2, "obic: there is no frame 3: the first of 3 is 0\n")
+        assert obic(command, "photo.gif", "--frame", -1).code == 2
+    assert obic("mask", "photo.gif", "--frame", 2) == (0, b"", "")
+
+
+def encode_file(obic, *line):
+    done = obic("encode", *line, "--mask", "none", "-o", "-")
+    assert (done.code, done.err) == (0, "")
+    return done.out

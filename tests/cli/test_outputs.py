@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from obic.cli.common import Output
+from obic.cli.streams import Output
 from shared.places import GOLDEN
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and owners of POSIX")
@@ -166,7 +166,7 @@ def test_the_workers_of_a_cluster_write_as_the_command_does():
     Path("in/a.png").write_bytes(b"picture")
     worker = _Worker("in", "out", "cpu", lambda codec, data: data + b", coded", ".obic")
     for mode in (0o640, 0o604):
-        done = worker({"name": "a.png", "first": "a.png"})
+        done = worker({"name": "a.png", "stem": "a"})
         assert (done["error"], Path("out/a.obic").read_bytes()) == ("", b"picture, coded")
         assert stat.S_IMODE(os.stat("out/a.obic").st_mode) == mode
         os.chmod("out/a.obic", 0o604)

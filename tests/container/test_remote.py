@@ -278,7 +278,7 @@ def test_a_folder_at_an_address(obic, data):
     done = obic("extract", "memory://coded/", "--layer", "fox", "--output-dir", "out")
     assert (done.code, done.err) == (0, "")
     assert sorted(path.as_posix() for path in Path().rglob("*.obic")) == ["out/deep/y-fox.obic", "out/x-fox.obic"]
-    assert "no file in memory://coded/ ends in .avif" in obic("mask", "memory://coded/").err
+    assert "no file in memory://coded/ ends in .apng" in obic("mask", "memory://coded/").err
     assert obic("info", "memory://nowhere/").code == 1
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import BACKENDS
 from golden.decoded import decoded_png
 from obic import codec
 from obic.bench.codec.exactness import symbols_hash
 from obic.container import open_container
+from shared.backends import BACKENDS
 from shared.corpus import GOLDEN_FILES, SETS
 
 

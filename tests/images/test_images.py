@@ -5,7 +5,6 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -13,32 +12,7 @@ from PIL import Image, ImageCms
 
 from obic.errors import FormatError, LimitError, UsageError
 from obic.images import picture_format, read_mask, read_picture, write_mask, write_picture
-from shared.pictures import display_p3
-
-
-def ramp(height: int = 5, width: int = 7) -> np.ndarray:
-    """uint8 [height, width, 3] whose pixels all differ."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 40, columns * 30, rows * width + columns], axis=2).astype(np.uint8)
-
-
-def file_of(image: Image.Image | np.ndarray, format: str = "PNG", **options) -> bytes:
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def png_of_samples(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
-    """A PNG from raw rows, for the kinds that Pillow does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    image = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + image
+from shared.pictures import display_p3, file_of, png_of_samples, ramp
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "TGA", "QOI"])
@@ -194,11 +168,51 @@ def test_an_unusable_profile_is_said_and_survived(profile):
     assert "profile" in picture.notes[0]
 
 
-def test_the_first_frame_of_an_animation():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    picture = read_picture(file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    assert picture.rgb[0, 0].tolist() == [255, 0, 0]
-    assert "2 frames" in picture.notes[0]
+FRAMES = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
+def test_of_several_frames_the_first_is_taken_unless_another_is_asked_for(format):
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = file_of(FRAMES[0], format, save_all=True, append_images=FRAMES[1:], **options)
+    picture = read_picture(data)
+    assert picture.notes == ("of 3 frames the first is taken; --frame 0 to 2 says which",)
+    assert np.array_equal(picture.rgb, read_picture(data, frame=0).rgb)
+    for frame, expected in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        chosen = read_picture(data, frame=frame)
+        assert chosen.notes == ()
+        assert np.abs(chosen.rgb.astype(int) - expected).max() <= 9
+    for frame in (3, 1_000_000):
+        with pytest.raises(UsageError, match=f"no frame {frame}: the first of 3 is 0"):
+            read_picture(data, frame=frame)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "QOI"])
+def test_of_one_frame_there_is_no_other(format):
+    data = file_of(ramp(), format)
+    assert np.array_equal(read_picture(data, frame=0).rgb, read_picture(data).rgb)
+    assert read_picture(data).notes == ()
+    with pytest.raises(UsageError, match="no frame 1: the first of 1 is 0"):
+        read_picture(data, frame=1)
+
+
+def test_frames_of_an_image_of_pillows():
+    with Image.open(io.BytesIO(file_of(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]))) as image:
+        image.seek(1)
+        assert read_picture(image).rgb[0, 0].tolist() == [0, 255, 0], "the current one"
+        assert read_picture(image, frame=2).rgb[0, 0].tolist() == [0, 0, 255]
+        assert image.tell() == 1, "it stays where it was"
+        with pytest.raises(UsageError):
+            read_picture(image, frame=3)
+        assert image.tell() == 1
+
+
+def test_pages_of_other_sizes_are_within_the_limit_too():
+    data = file_of(Image.new("L", (4, 4)), "TIFF", save_all=True, append_images=[Image.new("L", (40, 40))])
+    assert read_picture(data, frame=1).rgb.shape == (40, 40, 3)
+    assert read_picture(data, max_pixels=16).rgb.shape == (4, 4, 3)
+    with pytest.raises(LimitError):
+        read_picture(data, max_pixels=16, frame=1)
 
 
 def test_truncated_pictures_are_damaged_files():

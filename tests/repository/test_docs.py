@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 import pytest
 
-from obic.cli.common import Settings
 from obic.cli.main import COMMANDS, group
 from shared.places import ROOT
 
@@ -98,7 +97,7 @@ LINES = list(command_lines())
 def test_examples_are_command_lines(page, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    with command_of(words[0]).make_context(words[0], words[1:], obj=Settings()) as context:
+    with command_of(words[0]).make_context(words[0], words[1:]) as context:
         assert context.params
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from obic.backends import has_torch
-from shared.places import ROOT
+from shared.places import ROOT, TESTS
 
 PACKAGE = ROOT / "obic"
 
@@ -86,6 +86,16 @@ def test_no_two_modules_have_one_name():
     assert [name for name, count in names.items() if count > 1] == []
 
 
+WHOLE = {"format", "repository"}  # folders of tests of no single part
+
+
+def test_tests_have_the_folders_of_the_package():
+    folders = {path.parent for path in TESTS.rglob("test_*.py")}
+    assert {folder.parent for folder in folders} == {TESTS}
+    parts = {path.stem for path in PACKAGE.iterdir()}
+    assert {folder.name for folder in folders} - WHOLE <= parts
+
+
 OWN_TO_EACH = {"EXAMPLES", "HEAD", "PAGE"}  # of each command's help, of each page that the benchmark writes
 
 
@@ -105,6 +115,14 @@ def test_no_constant_has_two_meanings():
         for name in set(constants(path)):
             places[name].append(name_of(path))
     assert {name: each for name, each in places.items() if len(each) > 1 and name not in OWN_TO_EACH} == {}
+
+
+@pytest.mark.parametrize("folder", ["train", "bench"])
+def test_what_is_shared_imports_none_that_share_it(folder):
+    for path in (PACKAGE / folder / "common").rglob("*.py"):
+        for module, _ in imports(ast.parse(path.read_text())):
+            beside = module.startswith(("obic.train.", "obic.bench."))
+            assert not beside or module.split(".")[2] == "common", f"{name_of(path)} imports {module}"
 
 
 def modules_after(code):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from obic.backends import has_torch
-from obic.cli.common import derived_name, local_name
+from obic.cli.destinations import local_name, stems
 from obic.container import is_address
 from shared.places import ROOT
 
@@ -69,9 +69,9 @@ def test_everything_is_imported_without_the_modules_of_posix():
 def test_names_with_drives_and_backslashes(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "path", ntpath)
-        names = [derived_name(r"C:\photos\x.png", ".obic"), derived_name("C:/photos/x.png", ".obic")]
+        names = [*stems([r"C:\photos\x.png"]).values(), *stems(["C:/photos/x.png"]).values()]
         local = [local_name(r"\\host\share\x.png"), local_name("https://example.org/a/x.png")]
         addresses = [is_address(path) for path in (r"C:\x.png", "C:/x.png", "C://x.png", "https://example.org/x.png")]
-    assert names == [r"C:\photos\x.obic", "C:/photos/x.obic"]
+    assert names == [r"C:\photos\x", "C:/photos/x"]
     assert local == ["x.png", "x.png"]
     assert addresses == [False, False, False, True]

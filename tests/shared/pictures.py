@@ -1,8 +1,36 @@
 """Made-up pictures, their layers and their metadata."""
 
+import io
 import struct
+import zlib
 
 import numpy as np
+from PIL import Image
+
+
+def ramp(height: int = 5, width: int = 7) -> np.ndarray:
+    """uint8 [height, width, 3] whose pixels all differ."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 40, columns * 30, rows * width + columns], axis=2).astype(np.uint8)
+
+
+def file_of(image: Image.Image | np.ndarray, format: str = "PNG", **options) -> bytes:
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png_of_samples(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
+    """A PNG from raw rows, for the kinds that Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    image = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + image
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

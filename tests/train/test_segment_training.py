@@ -21,10 +21,9 @@ from obic.segment import read_segmenter
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.torch_deeplab import fold_norms, norms
 from obic.train.common.data import Sample
-from obic.train.segmenter import __main__ as segmenter
-from obic.train.segmenter import masked_crops, no_object, operating_point
-from obic.train.segmenter.__main__ import mixture
+from obic.train.segmenter import int8_file, masked_crops, no_object, operating_point
 from obic.train.segmenter.held_out import split
+from obic.train.segmenter.int8_file import mixture
 from obic.train.segmenter.mask_loss import loss_terms
 from obic.train.segmenter.masked_crops import COMMON, batches, drawing_chances, jitter, pasted, random_crop
 from obic.train.segmenter.operating_point import Point
@@ -244,16 +243,16 @@ def test_a_mixture_lies_between_two_networks():
 def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
     network = DeepLab("resnet34")
     other = SimpleNamespace(backbone="resnet101")
-    monkeypatch.setattr(segmenter, "load_network", lambda path: other)
+    monkeypatch.setattr(int8_file, "load_network", lambda path: other)
     state = {"backbone": "resnet34", "model": {}, "average": network.state_dict(), "progress": 1.0}
     torch.save(state, tmp_path / "last.pt")
     machine = {"threads": None, "device": "cpu", "seed": 0}
     options = SimpleNamespace(pack=tmp_path / "last.pt", mix="old.npz", out=tmp_path / "new.npz", **machine)
     with pytest.raises(SystemExit, match=r"old\.npz has another backbone: resnet101"):
-        segmenter.pack_checkpoint(options)
+        int8_file.pack_checkpoint(options)
     options.out = tmp_path / "new"
     with pytest.raises(SystemExit, match=r"NAME\.npz"):
-        segmenter.pack_checkpoint(options)
+        int8_file.pack_checkpoint(options)
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 

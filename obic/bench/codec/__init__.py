@@ -1,0 +1,1 @@
+"""The codec: its design decisions, effort, rate control, pixel masks, and exactness between machines."""

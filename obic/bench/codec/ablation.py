@@ -42,6 +42,7 @@ Variant = Callable[[TestPicture, int, CodecModel], tuple[np.ndarray, Figures]]
 
 
 def labels_of(picture: TestPicture) -> np.ndarray:
+    """Labels of pixels, uint8 [H, W]: 1 in the object, 0 elsewhere."""
     return (picture.regions == 1).astype(np.uint8)
 
 

@@ -1,0 +1,1 @@
+"""What several benchmarks share: pictures, coders, measures, and the pages that they write."""

@@ -43,6 +43,7 @@ class Page:
         return answer["result"]
 
     def open(self, address: str) -> None:
+        """Goes to an address, and waits until the page is loaded."""
         self.call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
@@ -80,10 +81,12 @@ class Page:
             self._session = session
 
     def resize(self, width: int, height: int, mobile: bool = False) -> None:
+        """Sets the size of the window, in CSS pixels."""
         about = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         self.call("Emulation.setDeviceMetricsOverride", **about)
 
     def screenshot(self, path: Path) -> None:
+        """Writes what the window shows as a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def _receive(self) -> dict:

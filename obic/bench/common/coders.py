@@ -28,15 +28,21 @@ Save = Callable[[Image.Image, int], bytes]
 
 
 class Coder(Protocol):
-    """One picture in one codec. Bytes rise with the quality, but for small waverings."""
+    """One picture in one codec. Bytes almost always increase with the quality."""
 
     qualities: range
 
-    def encode(self, quality: int) -> bytes: ...
+    def encode(self, quality: int) -> bytes:
+        """The file of the picture at a quality."""
+        ...
 
-    def decode(self, data: bytes) -> np.ndarray: ...
+    def decode(self, data: bytes) -> np.ndarray:
+        """uint8 [H, W, 3] of a file."""
+        ...
 
-    def parts(self, data: bytes) -> dict[str, float]: ...
+    def parts(self, data: bytes) -> dict[str, float]:
+        """Bytes of a file by what they are for; "payload" is what its rate is counted by."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class ObicCoder:
         self._encoder, self._n_layers, self._boost, self._model = encoder, n_layers, boost, model
 
     def encode(self, quality: int) -> bytes:
+        """The file at a quality, which may lie beyond 1..100 by the boost."""
         return self._encoder.encode(layer_qualities(quality, self._n_layers, object_boost=self._boost))
 
     def decode(self, data: bytes) -> np.ndarray:

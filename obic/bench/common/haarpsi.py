@@ -1,4 +1,4 @@
-"""HaarPSI: how alike two pictures look to people, from three Haar wavelets. No trained network, no download.
+"""HaarPSI: perceptual similarity of two pictures, from Haar wavelets of three scales. No trained network, no download.
 
 Source: Reisenhofer, Bosse, Kutyniok, Wiegand: "A Haar wavelet-based perceptual similarity index for image quality
 assessment", Signal Processing: Image Communication 61 (2018); constants fitted there, not here.

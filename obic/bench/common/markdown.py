@@ -9,6 +9,7 @@ LINE = 100  # characters
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table: its heads, and its lines of as many cells."""
     rows = [list(columns), ["---"] * len(columns), *lines]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 

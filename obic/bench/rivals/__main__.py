@@ -102,6 +102,7 @@ def arguments() -> argparse.Namespace:
 
 
 def run_command() -> None:
+    """`main` as a command: what ends it early ends its workers too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the workers too
     try:
         main()

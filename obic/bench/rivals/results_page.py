@@ -1,4 +1,4 @@
-"""The report as Markdown."""
+"""`docs/results.md`: the report as Markdown."""
 
 from __future__ import annotations
 
@@ -121,6 +121,7 @@ def notes(result: Mapping) -> list[str]:
 
 
 def slug(name: str) -> str:
+    """A set's name in names of files."""
     return {KODAK: "kodak", VOC: "voc", CROPS: "voc-320"}[name]
 
 
@@ -156,10 +157,12 @@ def one_setting(curve: Curve) -> str:
 
 
 def shown(values: Mapping[str, float], figures: Sequence[Figure]) -> str:
+    """Several figures in one cell."""
     return " · ".join(form(values[field]) for field, form in figures)
 
 
 def triple(region: str = "") -> list[Figure]:
+    """The three figures of a region (a prefix of `measure.REGIONS`), as they are written."""
     return [
         (f"{region}ms_ssim", in_decibels),
         (f"{region}psnr", "{:.2f}".format),
@@ -168,10 +171,12 @@ def triple(region: str = "") -> list[Figure]:
 
 
 def in_decibels(similarity: float) -> str:
+    """MS-SSIM in 0..1 as text in dB."""
     return f"{decibels(similarity):.2f}"
 
 
 def targets(lines: Sequence[Mapping]) -> str:
+    """The table of targets: goal, value, and whether it is met."""
     rows = []
     for line in lines:
         sign = "at most" if line["at_most"] else "at least"
@@ -198,10 +203,12 @@ def bd_rates(of_set: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def percent(value: float | None) -> str:
+    """A difference as text, "-" where there is none."""
     return "-" if value is None else f"{value:+.1f} %"
 
 
 def others(entries: Sequence[published.Published]) -> str:
+    """The table of published figures."""
     rows = []
     for entry in entries:
         points = ", ".join(
@@ -280,6 +287,7 @@ def boost(result: Mapping) -> str:
 
 
 def seconds(result: Mapping) -> str:
+    """The table of times for one picture."""
     stages = result["seconds"]
     note = f"Median of a few Kodak pictures (768x512), default quality, two layers, models loaded. {result['machine']}."
     return note + "\n\n" + table(list(stages), [[f"{value:.2f} s" for value in stages.values()]])

@@ -1,4 +1,4 @@
-"""Carries out a plan, in parallel over pictures; each measurement is appended to a file of JSON lines at once."""
+"""Carries out a plan, in parallel over pictures; every measurement is appended to a file of JSON lines at once."""
 
 from __future__ import annotations
 
@@ -58,12 +58,14 @@ class Cache:
             self._keep(json.loads(line) for line in whole.splitlines())
 
     def add(self, rows: Sequence[Row]) -> None:
+        """Appends rows to the file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         self._keep(rows)
 
     def get(self, identity: tuple) -> Row | None:
+        """The row with these values of IDENTITY, or None."""
         return self._rows.get(identity)
 
     def _keep(self, rows) -> None:
@@ -81,9 +83,11 @@ class Job:
     rates: Plan
 
     def identities(self) -> list[tuple]:
+        """Those of all its rows."""
         return [self.identity(name, rate) for name, rates in self.rates.items() for rate in rates]
 
     def identity(self, name: str, rate: float) -> tuple:
+        """What tells the row of a codec at a rate from others (IDENTITY)."""
         return self.set, self.picture.name, self.content, name, self.models[name], rate
 
     def without(self, cache: Cache) -> Job:

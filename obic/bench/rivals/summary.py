@@ -66,6 +66,7 @@ def summarise(rows: Iterable[Row], fingerprint: str, segmenter: Mapping[str, flo
 
 
 def present(of_set: Mapping[str, Curve]) -> list[Series]:
+    """The lines of a table for a set, of the codecs that were measured on it."""
     return [series for series in SERIES if series.codec in of_set]
 
 

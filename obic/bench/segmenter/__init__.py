@@ -1,0 +1,1 @@
+"""The segmenter: its masks, and how well their edges follow the object."""

@@ -1,0 +1,1 @@
+"""Time and memory: stages and processes, many pictures, the decoder for browsers."""

@@ -117,6 +117,7 @@ def per_second(data: bytes, model: CodecModel) -> float:
 
 
 def stage_table(measured: dict[str, tuple[Seconds, Seconds, bytes]]) -> str:
+    """Seconds by stage. measured: encoding, decoding and file, by the name of a size."""
     lines = []
     for title, (encoding, decoding, _) in measured.items():
         megapixels = PICTURE_SIZES[title][0] * PICTURE_SIZES[title][1] / 1e6
@@ -127,6 +128,7 @@ def stage_table(measured: dict[str, tuple[Seconds, Seconds, bytes]]) -> str:
 
 
 def target_table(targets: Sequence[Target]) -> str:
+    """Targets beside what was measured."""
     lines = []
     for what, unit, measured, goal, stretch in targets:
         asked = f"{goal:g} {unit}" + (f" ({stretch:g})" if stretch else "")
@@ -168,6 +170,7 @@ def run_processes(files: dict[str, Path], threads: int) -> Processes:
 
 
 def process_table(processes: Processes) -> str:
+    """Seconds and memory of whole commands, numpy beside PyTorch."""
     lines = []
     for title, side in dict.fromkeys(key[1:] for key in processes):
         own, other = (processes[backend, title, side] for backend in ("numpy", "torch"))

@@ -22,7 +22,7 @@ from obic.bench.common.pictures import TestPicture
 from obic.container import open_container
 from obic.entropy.layer import LayerCoder
 from obic.images import read_picture, write_picture
-from obic.progress import told_to
+from obic.progress import listening
 from obic.weights import CodecModel
 
 STAGES = ("read", "segment", "analysis", "hyper", "context", "entropy", "synthesis", "pixels", "other")
@@ -86,7 +86,7 @@ class _Clock:
         """Within it everything is timed; "total" is all of it and "other" what belongs to no stage."""
         coders = {name: self.timed("entropy", getattr(LayerCoder, name)) for name in ("encode", "decode")}
         start = self.now()
-        with told_to(self), patch.multiple(LayerCoder, **coders):
+        with listening(self), patch.multiple(LayerCoder, **coders):
             yield
         whole = self.now() - start
         self.seconds["other"] = whole - self.seconds.total()

@@ -1,0 +1,1 @@
+"""The vivid look: what it gains, and what it gives up."""

@@ -49,6 +49,7 @@ def coded(picture: TestPicture, model: CodecModel) -> list[bytes]:
 
 
 def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], features: PatchFeatures) -> list[str]:
+    """The cells of a line: MS-SSIM, PSNR, HaarPSI, detail and patches of decoded pictures, uint8 [H, W, 3]."""
     originals = [picture.rgb for picture in pictures]
     pairs = list(zip(decoded, originals, strict=True))
     figures = [compare(*pair, None) for pair in pairs]
@@ -59,6 +60,7 @@ def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], fea
 
 
 def middle(rgb: np.ndarray) -> np.ndarray:
+    """The square of SHOWN_SIDE pixels in the middle of a picture."""
     top, left = (max(0, length - SHOWN_SIDE) // 2 for length in rgb.shape[:2])
     return rgb[top : top + SHOWN_SIDE, left : left + SHOWN_SIDE]
 

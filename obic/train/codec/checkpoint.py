@@ -39,6 +39,7 @@ class Places:
         return cls(out, copy / out.name if copy and copy.is_dir() else copy)
 
     def all(self) -> list[Path]:
+        """The file, and its copy if there is one."""
         return [place for place in (self.out, self.copy) if place]
 
     def refuse_to_overwrite(self) -> None:

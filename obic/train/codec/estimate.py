@@ -1,4 +1,6 @@
-"""What checkpoints would give: `python -m obic.train.codec.estimate runs/course-*k.pt --kodak data/kodak --every 4`.
+"""Rate and quality of checkpoints, estimated.
+
+    python -m obic.train.codec.estimate runs/course-*k.pt --kodak data/kodak --every 4
 
 Estimated bits of one layer with rounding, no file and no container: quick, for the training log. Shipped weights are
 measured by `obic.bench`.

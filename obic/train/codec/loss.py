@@ -38,7 +38,9 @@ def bounded(losses: Tensor) -> Tensor:
     return losses.clamp(max=LOSS_BOUND) + LOSS_BOUND * (losses / LOSS_BOUND).clamp(min=1).log()
 
 
-def training_loss(network: CodecNetwork, pixels: Tensor, labels: Tensor, crops: int, generator: random.Random):
+def training_loss(
+    network: CodecNetwork, pixels: Tensor, labels: Tensor, crops: int, generator: random.Random
+) -> tuple[Tensor, float, float, float]:
     """-> loss; and for the log bits per pixel, distortion and the share of the hyper-latent in the bits.
 
     pixels: [B, 3, 16h, 16w] in 0..1; labels: [B, h, w], 0 or 1; crops: how many the network has seen.

@@ -1,4 +1,4 @@
-"""Gives channels of the latent that have died at a quality something to do again.
+"""Brings channels of the latent back that have died at a quality.
 
 While a network trains, a channel that is rounded to 0 everywhere at a quality tells the synthesis nothing there, and
 its rate keeps it there: once dead, it stays so, although the qualities above need it.

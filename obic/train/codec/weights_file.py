@@ -1,4 +1,4 @@
-"""A codec's weights file, of a trained network (spec 7): float16 weights, and the entropy model as integers.
+"""Makes a codec's weights file of a trained network (spec 7): float16 weights, and an entropy model of integers.
 
 The map to table rows becomes integer; the prior of z and the tables are fitted to what the network really codes.
 """

@@ -1,0 +1,1 @@
+"""What all training shares: options, pictures, optimisers, processes, files."""

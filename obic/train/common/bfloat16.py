@@ -9,6 +9,7 @@ import torch
 
 
 def has_bfloat16(device: str | torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; every GPU is taken to."""
     if torch.device(device).type != "cpu":
         return True
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

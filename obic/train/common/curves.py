@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a line a minute on standard error, and the same figures as CSV."""
+"""Progress of a run: a line a minute on standard error, and the same figures as CSV."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Curves:
         self._sums, self._count, self._worst = np.zeros(len(self._names)), 0, -math.inf
 
     def add(self, *figures: float) -> None:
+        """Takes in the figures of one step, in the order of their names."""
         self._sums += figures
         self._count += 1
         self._worst = max(self._worst, figures[0])

@@ -21,7 +21,7 @@ from obic.segment.deeplab import CLASSES
 from obic.train.common import parallel
 
 TRAINING_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
-MASK_ENDING = "-mask"  # of the name that `obic mask` gives to what it makes
+MASK_STEM_ENDING = "-mask"  # of a mask's name without .png, as `obic mask` gives it
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def with_masks(names: Iterable[str]) -> dict[str, str | None]:
     masks, pictures = {}, {}
     for stem, each in files.items():
         png = next((name for name in each if name.lower().endswith(".png")), None)
-        if png and stem.endswith(MASK_ENDING) and stem.removesuffix(MASK_ENDING) in files:
-            masks[stem.removesuffix(MASK_ENDING)] = png
+        if png and stem.endswith(MASK_STEM_ENDING) and stem.removesuffix(MASK_STEM_ENDING) in files:
+            masks[stem.removesuffix(MASK_STEM_ENDING)] = png
             continue
         if png and len(each) > 1:
             masks[stem] = png
@@ -195,7 +195,9 @@ def _labels(data: bytes) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _sides_at_most(long_side: int | None, image: Image.Image, labels: Image.Image | None):
+def _sides_at_most(
+    long_side: int | None, image: Image.Image, labels: Image.Image | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """-> uint8 [H, W, 3], and uint8 [H, W] or None."""
     if labels and labels.size != image.size:
         raise ValueError(f"the picture is {image.width}x{image.height}, the mask {labels.width}x{labels.height}")

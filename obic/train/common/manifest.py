@@ -1,4 +1,4 @@
-"""Folders of weights that are written to: their files and the manifest that names them (see `obic.weights`)."""
+"""Writes folders of weights: their files, and the manifest that names them (see `obic.weights`)."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def file_bytes(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def sha256(data: bytes) -> str:
+    """The hash of a file as a manifest holds it, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -26,10 +26,12 @@ def join(device: str) -> str:
 
 
 def rank() -> int:
+    """This process's number, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def count() -> int:
+    """How many processes train together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

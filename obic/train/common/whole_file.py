@@ -1,4 +1,4 @@
-"""Files of tensors that are whole or not there: checkpoints of every network are such files."""
+"""Files of tensors, such as checkpoints, that are written as a whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The segmenter: from ImageNet's weights to a file of weights."""

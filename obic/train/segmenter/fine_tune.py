@@ -1,5 +1,5 @@
-"""Training of a DeepLab whose backbone has learned to see elsewhere: what holds still, how fast the rest learns, and a
-dilation that is not slow."""
+"""Fine-tuning of a DeepLab on a pre-trained backbone: what is frozen, how fast the rest learns, and a dilation that is
+not slow."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class FineTuning(Optimisers):
 
 
 def backbone(network: DeepLab) -> tuple[nn.Module, ...]:
+    """The parts of the network that come with ImageNet's weights."""
     return network.stem, network.layer2, network.layer3, network.layer4
 
 
 def head(network: DeepLab) -> tuple[nn.Module, ...]:
+    """The parts that start untrained."""
     return network.pyramid, network.skip, network.refine, network.classify
 
 

@@ -1,7 +1,8 @@
-"""Pictures that a run is not trained on: for its figures, and to choose an operating point from."""
+"""Pictures with masks: those that a run is trained on, and those that are held out for its figures and choices."""
 
 from __future__ import annotations
 
+import argparse
 import random
 from typing import NamedTuple
 
@@ -11,10 +12,23 @@ from obic.bench.segmenter.scores import presence, score
 from obic.segment.builtin import DeepLabSegmenter
 from obic.segment.torch_deeplab import TorchDeepLab
 from obic.train.common.bfloat16 import mixed_precision
-from obic.train.common.data import Sample
+from obic.train.common.curves import say
+from obic.train.common.data import Sample, described, shared_samples
 from obic.train.segmenter import no_object
 
 HELD_OUT_AT_MOST = 0.5  # of the pictures that may be held out
+
+
+def masked_samples(args: argparse.Namespace) -> list[Sample]:
+    """Those of the data that have masks, their long side at most --memory-side. Raises as `load_samples` does, and
+    ValueError where there are none."""
+    samples = shared_samples(args.data, args.memory_side, args.limit)
+    say(described(samples))
+    with_masks = no_object.without_guesses(s for s in samples if s.mask is not None)
+    if not with_masks:
+        data = ", ".join(map(str, args.data))
+        raise ValueError(f"no masks in {data}: python -m obic.train --help says what they are called")
+    return with_masks
 
 
 class HeldOut(NamedTuple):

@@ -28,6 +28,7 @@ def names(use: str) -> set[str]:
 
 
 def is_empty(sample: Sample) -> bool:
+    """Whether a sample's mask has no object."""
     return not ((sample.mask > 0) & (sample.mask != VOID)).any()
 
 

@@ -1,4 +1,4 @@
-"""Training goes on from the shipped segmenter, whose batch norms are folded into its convolutions."""
+"""Batch norms put back into a segmenter that had them folded, so that training can go on from it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The vivid look: a second synthesis for a codec that is finished."""

@@ -42,12 +42,18 @@ AVERAGE = 0.995  # of the weights: a short run
 
 
 def mostly_low_quality(generator: random.Random) -> float:
+    """A random quality in 1..100, three times out of four up to 50."""
     low = generator.random() < LOW_SHARE
     return generator.uniform(*((1, LOW_QUALITY) if low else (LOW_QUALITY, MAX_QUALITY)))
 
 
-def decoded_features(network: CodecNetwork, pixels: Tensor, labels: Tensor, generator: random.Random):
-    """What the synthesis of a decoder is given: features and conditions of all cells."""
+def decoded_features(
+    network: CodecNetwork, pixels: Tensor, labels: Tensor, generator: random.Random
+) -> tuple[Tensor, Tensor]:
+    """What the synthesis of a decoder is given: features [B, M, h, w] and conditions [B, 2, h, w] of all cells.
+
+    pixels: [B, 3, 16h, 16w] in 0..1; labels: [B, h, w], 0 or 1.
+    """
     layers = torch.stack([1 - labels, labels], 1)
     rows = draw_rows(layers, generator, mostly_low_quality)
     with torch.no_grad():

@@ -38,6 +38,7 @@ class Views(nn.Module):
         self.register_buffer("std", network.std)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        """pixels: [B, 3, H, W] in 0..1 -> four views [B, C, h, w], the first at 1/8, the others at 1/2, 1/4 and 1/8."""
         x = (pixels - self.mean) / self.std
         padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
         differences = torch.cat([padded[..., :-1, 1:] - x, padded[..., 1:, :-1] - x], 1)
@@ -65,8 +66,8 @@ def _moments(x: Tensor, window: int) -> tuple[Tensor, Tensor]:
     return mean, ((square - mean * mean).clamp_min(0) + FLAT**2).sqrt()
 
 
-def vivid_loss(output: Tensor, pixels: Tensor, views: Views):
-    """The synthesis' loss, and for the log its two parts."""
+def vivid_loss(output: Tensor, pixels: Tensor, views: Views) -> tuple[Tensor, float, float]:
+    """The synthesis' loss, and for the log its two parts. output, pixels: [B, 3, 16h, 16w] in 0..1."""
     faithful = distortion(output, pixels, torch.ones_like(pixels[:, :1])).mean()
     with torch.no_grad():
         true = views(pixels)
