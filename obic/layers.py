@@ -44,8 +44,10 @@ def split_layers(
         return (classes > 0).astype(np.uint8), default_names(2)
     if kind not in _SPLITTERS:
         raise UsageError(f"there are no layers of the kind {kind!r}; choose object, class, instance or none")
-    by_part = kind == "instance" and parts is not None
-    labels, values = _by_part(classes, parts) if by_part else _SPLITTERS[kind](classes)
+    if kind == "instance" and parts is not None:
+        labels, values = _by_part(classes, parts)
+    else:
+        labels, values = _SPLITTERS[kind](classes)
     if not values:
         return None, default_names(1)
     known = class_names or ()

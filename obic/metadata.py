@@ -5,6 +5,7 @@ they are coded, and holds no picture: thumbnails show what was cut away, or mask
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from obic.constants import PART_EXIF, PART_ICC, PART_XMP
 from obic.container import PART_TITLES, TRUE, Container, Limits
@@ -30,7 +31,7 @@ def kinds_from_text(text: str) -> frozenset[int]:
 
 
 def metadata_of_picture(
-    info: Mapping, width: int, height: int, *, orientation: int, srgb: bool, notes: list[str]
+    info: Mapping[Any, Any], width: int, height: int, *, orientation: int, srgb: bool, notes: list[str]
 ) -> Metadata:
     """EXIF and XMP in Pillow's `info` of a picture, true of its pixels as they are coded (`true_exif`, `true_xmp`).
 
@@ -78,7 +79,7 @@ def metadata_of_file(
     for part in container.header.parts:
         if part.kind == PART_ICC or (part.kind in METADATA_PARTS and part.kind in kinds):
             try:
-                data = container.true_part(part.kind, container.read_part(part.kind))
+                data = container.true_part(part)
             except FormatError:
                 if damaged == "error":
                     raise

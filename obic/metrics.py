@@ -29,21 +29,19 @@ def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None, whole: bool = F
 
 
 def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tensor:
-    plain = regions is None
-    if plain:
-        regions = torch.ones_like(a[:, :1])
-    result: Tensor | float = 1.0
+    weights = torch.ones_like(a[:, :1]) if regions is None else regions
+    result = a.new_ones(())
     for number, weight in enumerate(SCALE_WEIGHTS):
         if number:
-            a, b, regions = (F.avg_pool2d(x, 2) for x in (a, b, regions))
+            a, b, weights = (F.avg_pool2d(x, 2) for x in (a, b, weights))
         luminance, contrast = _ssim_maps(*(_with_margin(x, margin) for x in (a, b)))
         similarity = contrast if number < len(SCALE_WEIGHTS) - 1 else luminance * contrast
         cut = TAPS // 2 - margin
-        inner = regions[..., cut : regions.shape[-2] - cut, cut : regions.shape[-1] - cut]
+        inner = weights[..., cut : weights.shape[-2] - cut, cut : weights.shape[-1] - cut]
         total = inner.sum((2, 3))
         mean = (similarity.mean(1, keepdim=True) * inner).sum((2, 3)) / total.clamp_min(1e-6)
         result = result * torch.where(total > 0, mean.clamp_min(1e-4) ** weight, 1.0)
-    return result[:, 0] if plain else result
+    return result[:, 0] if regions is None else result
 
 
 def _with_margin(x: Tensor, margin: int) -> Tensor:

@@ -12,6 +12,7 @@ from obic.prompts import BUILTIN
 
 if TYPE_CHECKING:
     from obic.segment import Segmenter
+    from obic.segment.builtin import DeepLabSegmenter
     from obic.weights import CodecModel
 
 
@@ -39,7 +40,7 @@ def load_model(
     return load_codec(fingerprint, backend=chosen, device=device, encoder=encoder, look=look)
 
 
-def load_segmenter(device: str = "auto", backend: str = "auto") -> Segmenter:
+def load_segmenter(device: str = "auto", backend: str = "auto") -> DeepLabSegmenter:
     """The segmenter: rgb uint8 [H, W, 3] -> label map uint8 [H, W], 0 = background. Arguments and errors as for
     `load_model`."""
     from obic.segment import read_segmenter as load

@@ -6,7 +6,7 @@ The networks are loaded when pixels are first asked for. Frame 0 is the whole pi
 from __future__ import annotations
 
 import mimetypes
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
@@ -35,7 +35,7 @@ class ObicImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Object-based image"
-    fp = None  # from here on: of an image that was not opened, but unpickled or copied
+    fp: IO[bytes] | None = None  # from here on: of an image that was not opened, but unpickled or copied
     n_frames = 1
     is_animated = False
     _min_frame = _frame = 0
@@ -44,6 +44,7 @@ class ObicImageFile(ImageFile.ImageFile):
         from obic.container import open_container  # here: a program that opens no such file needs no msgpack
         from obic.metadata import metadata_of_file, pillow_info
 
+        assert self.fp is not None  # or Pillow had not called this
         try:
             self._container = open_container(self.fp)
             metadata, _ = metadata_of_file(self._container, damaged="skip")
@@ -62,7 +63,9 @@ class ObicImageFile(ImageFile.ImageFile):
         self._frame = frame
         self._im = self.palette = None
         self._size, self._mode = (header.width, header.height), "RGB" if whole else "RGBA"
-        self.info |= {**self._metadata, "layer": header.layer_names[frame - 1] if frame else None}
+        for name, data in self._metadata.items():
+            self.info[name] = data
+        self.info["layer"] = header.layer_names[frame - 1] if frame else None
         self._reload_exif()
 
     def seek(self, frame: int) -> None:
@@ -73,7 +76,7 @@ class ObicImageFile(ImageFile.ImageFile):
     def tell(self) -> int:
         return self._frame
 
-    def load(self):
+    def load(self) -> Any:
         """Decode the frame. Raises OSError if it cannot be decoded."""
         if self._im is None:
             try:
@@ -82,7 +85,7 @@ class ObicImageFile(ImageFile.ImageFile):
                 raise OSError(str(error)) from error
             self.im, self._mode, self.readonly = image.im, image.mode, 0
             if not self.is_animated:
-                if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+                if self.fp is not None and self._exclusive_fp and self._close_exclusive_fp_after_loading:
                     self.fp.close()
                 self.fp = None
         return Image.Image.load(self)
@@ -106,7 +109,7 @@ def _accept(prefix: bytes) -> bool:
     return prefix.startswith(SIGNATURE)
 
 
-def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """`save(..., quality=60, bpp=..., size=..., ...)`: the options of `obic.encode`.
 
     exif=, icc_profile= and xmp= are kept; those that the image brings along are not. Raises as `obic.encode` does.

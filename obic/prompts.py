@@ -74,18 +74,20 @@ def prompts(boxes: Iterable[Numbers] = (), points: Iterable[Numbers] = ()) -> Pr
 
 def box(given: Numbers) -> Box:
     """A box from "X0,Y0,X1,Y1" or four numbers or shares. Raises UsageError."""
-    return Box(*_places(given, "box", "X0,Y0,X1,Y1"), _text(given))
+    x0, y0, x1, y1 = _places(given, "box", "X0,Y0,X1,Y1")
+    return Box(x0, y0, x1, y1, _text(given))
 
 
 def point(given: Numbers) -> Point:
     """A point from "X,Y" or two numbers or shares. Raises UsageError."""
-    return Point(*_places(given, "point", "X,Y"), _text(given))
+    x, y = _places(given, "point", "X,Y")
+    return Point(x, y, _text(given))
 
 
 def _several(name: str, given: Iterable[Numbers]) -> list[Numbers]:
-    several = [given] if isinstance(given, str) else list(given)
+    several: list[Numbers] = [given] if isinstance(given, str) else list(given)
     if any(not isinstance(each, str) and not isinstance(each, Iterable) for each in several):
-        raise UsageError(f"{name} is a list, also of one: {name}=[{_text(several)!r}]")
+        raise UsageError(f"{name} is a list, also of one: {name}=[{','.join(map(str, several))!r}]")
     return several
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from obic.cli.batch import OBIC_SUFFIXES, PICTURE_SUFFIXES
 from obic.cli.destinations import stems
@@ -33,7 +33,9 @@ class Outcome(TypedDict):
     error: str
 
 
-def encode_folder(source: str, target: str, *, workers: int = 2, device: str = "auto", **options) -> list[Outcome]:
+def encode_folder(
+    source: str, target: str, *, workers: int = 2, device: str = "auto", **options: Any
+) -> list[Outcome]:
     """Codes every picture below one folder into another, in the same arrangement; each is one `.obic` file there.
 
     source, target: folders, here or at an address that fsspec knows (s3://..., with `obic[remote]`); every worker has
@@ -63,11 +65,11 @@ def decode_folder(
     return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, device)
 
 
-def _encode(options: dict, codec: Codec, data: bytes) -> bytes:
+def _encode(options: dict[str, Any], codec: Codec, data: bytes) -> bytes:
     return codec.encode(data, **options)
 
 
-def _decode(format: str, kinds: frozenset[int], options: dict, codec: Codec, data: bytes) -> bytes:
+def _decode(format: str, kinds: frozenset[int], options: dict[str, Any], codec: Codec, data: bytes) -> bytes:
     import numpy as np
 
     from obic.images import write_picture
@@ -80,7 +82,13 @@ def _decode(format: str, kinds: frozenset[int], options: dict, codec: Codec, dat
 
 
 def _convert_all(
-    source: str, target: str, suffixes: Sequence[str], ending: str, work: Callable, workers: int, device: str
+    source: str,
+    target: str,
+    suffixes: Sequence[str],
+    ending: str,
+    work: Callable[[Codec, bytes], bytes],
+    workers: int,
+    device: str,
 ) -> list[Outcome]:
     """Ray's part: every file below `source` with one of the suffixes through `work`, on actors with networks."""
     try:
@@ -114,7 +122,7 @@ class _Worker:
         self._source, self._from = fsspec.core.url_to_fs(source)
         self._target, self._to = fsspec.core.url_to_fs(target)
 
-    def __call__(self, row: dict) -> Outcome:
+    def __call__(self, row: dict[str, str]) -> Outcome:
         name = row["name"]
         output = f"{self._to.rstrip('/')}/{row['stem']}{self._ending}"
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from obic.constants import MAX_QUALITY
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ADDED = {"damped": False, "scale_hidden": 0}  # fields that older shapes lack, and what stands for them
 PASSES = 4
@@ -17,7 +20,7 @@ PASSES = 4
 # Every pass codes a quarter of the channels of every cell, so its neighbours always know something (DCVC-DC's order).
 ORDER = ((0, 3, 1, 2), (3, 0, 2, 1), (1, 2, 0, 3), (2, 1, 3, 0))
 
-Number = TypeVar("Number")  # a float, or an array or tensor of them
+Number = TypeVar("Number", float, "Tensor")
 
 
 class Reach(NamedTuple):
@@ -49,7 +52,8 @@ class Shape:
     @classmethod
     def of(cls, numbers: Mapping[str, int]) -> Shape:
         """The inverse of `as_dict`."""
-        return cls(**{**ADDED, **numbers})
+        fields: dict[str, Any] = {**ADDED, **numbers}
+        return cls(**fields)
 
     def as_dict(self) -> dict[str, int]:
         """As a manifest and a checkpoint hold it; what was added later stands there only where it is not 0."""

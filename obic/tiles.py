@@ -35,14 +35,15 @@ def tiles(wanted: np.ndarray, reach: int, side: int) -> list[Tile]:
         for columns in _shares(wanted.shape[1], side):
             part = wanted[rows, columns]
             if part.any():
-                inner = _box(part.any(1), rows.start), _box(part.any(0), columns.start)
+                inner = _box(np.any(part, 1), rows.start), _box(np.any(part, 0), columns.start)
                 found.append(_with_surroundings(inner, wanted.shape, reach))
     return found
 
 
 def times(area: Area, factor: int) -> Area:
     """The same area on a grid `factor` times as fine."""
-    return tuple(slice(span.start * factor, span.stop * factor) for span in area)
+    rows, columns = (slice(span.start * factor, span.stop * factor) for span in area)
+    return rows, columns
 
 
 def _shares(size: int, side: int) -> list[slice]:
@@ -57,9 +58,11 @@ def _box(wanted: np.ndarray, start: int) -> slice:
 
 
 def _with_surroundings(inner: Area, size: tuple[int, ...], reach: int) -> Tile:
-    outer = tuple(
+    rows, columns = (
         slice(max(0, span.start - reach) // 2 * 2, min(span.stop + reach, end))
         for span, end in zip(inner, size, strict=True)
     )
-    crop = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
-    return Tile(inner, outer, crop)
+    down, across = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, (rows, columns), strict=True)
+    )
+    return Tile(inner, (rows, columns), (down, across))

@@ -38,7 +38,7 @@ def models_in(folder: Path) -> dict[str, Callable[[], bytes]]:
 
     Raises OSError where a file is missing.
     """
-    found = {}
+    found: dict[str, Callable[[], bytes]] = {}
     for entry in json.loads((folder / MANIFEST).read_text())["codecs"]:
         about = {"fingerprint": entry["fingerprint"], "look": "faithful", "shape": entry["shape"]}
         found[model_name(**about)] = partial(_model_file, about, folder / entry["file"], "")

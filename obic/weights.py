@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,8 @@ class CodecModel:
 
     def gain(self, quality: int) -> np.ndarray:
         """What the latent is multiplied by before it is coded: float32 [M], for a quality of 1..100."""
+        if self.log_gain is None:
+            raise ValueError("a model that was loaded without its encoder can only decode")
         return np.exp(read_at(self.log_gain, quality))
 
     def inverse_gain(self, quality: int) -> np.ndarray:
@@ -103,7 +106,7 @@ def load_codec(
     )
 
 
-def _look(folder: Path, entry: Mapping, look: str) -> bytes:
+def _look(folder: Path, entry: Mapping[str, Any], look: str) -> bytes:
     looks = entry.get("looks", {})
     if look not in looks:
         raise UnsupportedError(f"model {entry['fingerprint']} has no look {look!r}: decode it with {FAITHFUL!r}")
@@ -142,12 +145,12 @@ def codec_of(
         for name, array in arrays.items()
         if name.startswith((ENCODER, NETWORK))
     }
-    log_gain, log_inverse = (parameters.get(f"gain.{name}") for name in ("log_gain", "log_inverse"))
+    log_gain = parameters.get("gain.log_gain")
     return CodecModel(
         load_backend(backend, parameters, shape, device),
         EntropyModel(scale_map_of(arrays), hyper_prior_of(arrays), Tables(arrays["tables"])),
         None if log_gain is None else log_gain.astype(np.float32),
-        log_inverse.astype(np.float32),
+        parameters["gain.log_inverse"].astype(np.float32),
         fingerprint,
     )
 
@@ -182,7 +185,7 @@ def fingerprint_of(arrays: Mapping[str, np.ndarray], shape: Shape) -> int:
     return int.from_bytes(digest.digest()[:4], "big")
 
 
-def _read(folder: Path, entry: Mapping) -> bytes:
+def _read(folder: Path, entry: Mapping[str, Any]) -> bytes:
     path = folder / entry["file"]
     try:
         data = path.read_bytes()

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
-from typing import BinaryIO, NamedTuple
+from dataclasses import dataclass, replace
+from typing import IO
 
 import msgpack
 
@@ -37,7 +37,8 @@ DEFAULT_LIMITS = Limits()
 TRUE = {PART_EXIF: true_exif, PART_XMP: true_xmp}
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True)
+class Check:
     """The state of one section of a file: `error` is None where it is whole. `index`: of a layer, else None."""
 
     section: str
@@ -131,20 +132,21 @@ class Container:
         """
         for part in self.header.parts:
             if part.kind == kind:
-                return part.inline if part.inline is not None else self._read_part_behind(kind, part.length)
+                return self._read_entry(part)
         return None
 
-    def true_part(self, kind: int, data: bytes) -> bytes | None:
+    def true_part(self, part: PartEntry) -> bytes | None:
         """The bytes of an optional part, without what in EXIF and XMP is untrue of the picture, or shows it (spec 3.5).
 
-        Empty where nothing is left, None where they cannot be read.
+        Empty where nothing is left, None where EXIF or XMP cannot be read. Raises TruncatedError or ChecksumError.
         """
-        if kind not in TRUE:
+        data = self._read_entry(part)
+        if part.kind not in TRUE:
             return data
         header = self.header
-        srgb = all(part.kind != PART_ICC for part in header.parts)
+        srgb = all(other.kind != PART_ICC for other in header.parts)
         try:
-            return TRUE[kind](data, header.width, header.height, srgb=srgb)[0]
+            return TRUE[part.kind](data, header.width, header.height, srgb=srgb)[0]
         except FormatError:
             return None
 
@@ -155,7 +157,7 @@ class Container:
         """
         parts = {}
         for part in self.header.parts:
-            if part.kind not in leave_out and (data := self.true_part(part.kind, self.read_part(part.kind))):
+            if part.kind not in leave_out and (data := self.true_part(part)):
                 parts[part.kind] = replace(part, length=len(data)), data
         return parts
 
@@ -205,8 +207,10 @@ class Container:
         header = replace(self.header, layers=tuple(entries), parts=tuple(entry for entry, _ in parts.values()))
         return assemble(header, streams, {kind: data for kind, (_, data) in parts.items()})
 
-    def _read_part_behind(self, kind: int, length: int) -> bytes:
-        return self._read(self._part_offsets[kind], length, f"optional part {kind}")
+    def _read_entry(self, part: PartEntry) -> bytes:
+        if part.inline is not None:
+            return part.inline
+        return self._read(self._part_offsets[part.kind], part.length, f"optional part {part.kind}")
 
     def _read(self, offset: int, length: int, section: str) -> bytes:
         if length == 0:
@@ -220,7 +224,7 @@ class Container:
 
 
 def open_container(
-    origin: bytes | str | os.PathLike | BinaryIO | ByteSource,
+    origin: bytes | str | os.PathLike[str] | IO[bytes] | ByteSource,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Container:
     """Reads and checks the header of a file, and nothing behind it; a file cut off later still opens.
@@ -257,7 +261,7 @@ def _with_checksum(length: int) -> int:
     return length + checksum_size(length)
 
 
-def _check(section: str, index: int | None, read: Callable, *arguments: int) -> Check:
+def _check(section: str, index: int | None, read: Callable[..., object], *arguments: int) -> Check:
     try:
         read(*arguments)
     except FormatError as error:

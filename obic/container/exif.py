@@ -6,6 +6,7 @@ Source: TIFF 6.0, section 2; Exif 3.0 (CIPA DC-008-2023), 4.6.
 
 import re
 import struct
+from typing import Any
 
 from obic.errors import FormatError
 
@@ -35,7 +36,7 @@ KEPT = {  # what the standard and Windows know, but for what says how a file is 
 }
 PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8[79]a|ftyp(heic|avif|mif1)", re.DOTALL)
 
-Directory = dict  # by tag: (type, count, bytes), or another directory
+Directory = dict[int, Any]  # by tag: (type, count, bytes), or another directory
 
 
 def true_exif(

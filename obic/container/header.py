@@ -10,6 +10,7 @@ with a pair for each layer in file order, and the list of optional parts only wh
 import binascii
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 
@@ -94,7 +95,7 @@ class Header:
     def layer_names(self) -> tuple[str, ...]:
         """The name of each layer, by index: the file's own names or the default ones."""
         for part in self.parts:
-            if part.kind == PART_NAMES:
+            if part.kind == PART_NAMES and part.inline is not None:
                 return tuple(part.inline.decode().split("\n"))
         return default_names(self.n_layers)
 
@@ -129,7 +130,7 @@ def checksum_size(length: int) -> int:
 
 def header_to_bytes(header: Header) -> bytes:
     """The header's canonical bytes, without signature, length and checksum. Raises HeaderError if it is not valid."""
-    fields = [VERSION, header.width, header.height, header.model, header.mask]
+    fields: list[Any] = [VERSION, header.width, header.height, header.model, header.mask]
     for index in file_order(header.n_layers):
         fields += [header.layers[index].quality, header.layers[index].length]
     if header.parts:
@@ -182,7 +183,7 @@ def over_pixels(width: int, height: int, limit: int) -> str:
     return f"{width}x{height} is more than {limit:,} pixels; --max-pixels, or max_pixels in Python, raises the limit"
 
 
-def _header_from_fields(fields: list) -> Header:
+def _header_from_fields(fields: list[Any]) -> Header:
     if len(fields) < FIXED_FIELDS + 2:
         raise HeaderError("the header lists no layer", section="header")
     _, width, height, model, mask = fields[:FIXED_FIELDS]
@@ -207,14 +208,14 @@ def _header_from_fields(fields: list) -> Header:
     return Header(width, height, model, mask, layers, parts)
 
 
-def _listing(parts: tuple[PartEntry, ...]) -> list:
+def _listing(parts: tuple[PartEntry, ...]) -> list[int | bytes]:
     return [item for part in parts for item in (part.kind, part.length if part.inline is None else part.inline)]
 
 
-def _parts_from_listing(listing: list, n_layers: int) -> tuple[PartEntry, ...]:
+def _parts_from_listing(listing: list[Any], n_layers: int) -> tuple[PartEntry, ...]:
     if type(listing) is not list or not listing or len(listing) % 2:
         raise HeaderError("the list of optional parts is not an array of pairs", section="header")
-    parts = []
+    parts: list[PartEntry] = []
     for kind, place in zip(listing[::2], listing[1::2], strict=True):
         _int(kind, 1, MAX_PART_KIND, "kind of an optional part")
         if parts and kind <= parts[-1].kind:
@@ -239,8 +240,10 @@ def can_name_layer(name: str) -> bool:
 
 def _check_names(data: bytes | None, n_layers: int) -> None:
     try:
+        if data is None:
+            raise ValueError("they stand behind the layers")
         names = data.decode("utf-8").split("\n")
-    except (AttributeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise HeaderError("the layer names are not text in the header", section="header") from error
     if len(names) != n_layers or len(set(names)) != n_layers:
         raise HeaderError("there must be one name for each layer, all different", section="header")

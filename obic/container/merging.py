@@ -26,12 +26,12 @@ def merge(containers: Sequence[Container]) -> bytes:
         present = [entry for entry in container.header.layers if entry.length is not None]
         container.prefetch([entry.index for entry in present])
         for entry in present:
-            found = (entry, container.read_layer(entry.index))
-            if layers.setdefault(entry.index, found) != found:
+            layer = (entry, container.read_layer(entry.index))
+            if layers.setdefault(entry.index, layer) != layer:
                 name = first.layer_names[entry.index]
                 raise UsageError(f"layer {entry.index} ({name}) of file {number} differs from that of a file before it")
-        for kind, found in container.read_true_parts().items():
-            if parts.setdefault(kind, found) != found:
+        for kind, part in container.read_true_parts().items():
+            if parts.setdefault(kind, part) != part:
                 raise UsageError(f"optional part {kind} of file {number} differs from that of a file before it")
     header = replace(
         first,

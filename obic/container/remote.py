@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any, TypeGuard
 
 from obic.errors import ObicError, UsageError
 
 FIRST_REQUEST = 256  # bytes: the whole header of a usual file, and seldom more than the first part of a layer
 
 
-def is_address(path: object) -> bool:
+def is_address(path: object) -> TypeGuard[str]:
     """Whether a path is an address such as https://... or s3://..., rather than a file here or on a drive (C://...)."""
     return isinstance(path, str) and bool(re.match(r"[A-Za-z][\w+.:-]+://", path)) and not os.path.exists(path)
 
@@ -116,7 +117,7 @@ class RemoteSource:
             return float("inf")
 
 
-def _open_filesystem(address: str):
+def _open_filesystem(address: str) -> tuple[Any, str]:
     """The fsspec file system of an address, and the path in it."""
     try:
         import fsspec

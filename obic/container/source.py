@@ -10,7 +10,7 @@ A source whose requests are expensive may have a second one, called with what wi
 """
 
 import os
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import IO, Protocol, runtime_checkable
 
 from obic.container.remote import RemoteSource, is_address, read_address
 
@@ -37,7 +37,7 @@ class BytesSource:
 class FileSource:
     """A seekable binary file. The `.obic` begins at the file's position at construction."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: IO[bytes]):
         self._file = file
         self._start = file.tell()
 
@@ -49,7 +49,7 @@ class FileSource:
 class PipeSource:
     """A file that can only be read forwards. Reads as far as asked and keeps what it has read."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: IO[bytes]):
         self._file = file
         self._seen = bytearray()
 
@@ -60,7 +60,7 @@ class PipeSource:
         return bytes(self._seen[offset : offset + length])
 
 
-def as_source(origin: "bytes | str | os.PathLike | BinaryIO | ByteSource") -> ByteSource:
+def as_source(origin: "bytes | str | os.PathLike[str] | IO[bytes] | ByteSource") -> ByteSource:
     """A `ByteSource` for bytes, a path, an address such as https://..., an open binary file, or a source as it is.
 
     Raises OSError as the file does.
@@ -78,7 +78,7 @@ def as_source(origin: "bytes | str | os.PathLike | BinaryIO | ByteSource") -> By
     return FileSource(origin) if origin.seekable() else PipeSource(origin)
 
 
-def read_file(path: "str | os.PathLike") -> bytes:
+def read_file(path: "str | os.PathLike[str]") -> bytes:
     """All bytes of a file, by its path or its address. Raises OSError as the file does."""
     if is_address(path):
         return read_address(path)
@@ -89,7 +89,7 @@ def read_file(path: "str | os.PathLike") -> bytes:
 class _PathSource:
     """A regular file by its path, opened for each of the few reads, so that nobody has to close it."""
 
-    def __init__(self, path: "str | os.PathLike"):
+    def __init__(self, path: "str | os.PathLike[str]"):
         self._path = path
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -97,7 +97,7 @@ class _PathSource:
             return FileSource(file).read_at(offset, length)
 
 
-def _read_up_to(file: BinaryIO, length: int) -> bytes:
+def _read_up_to(file: IO[bytes], length: int) -> bytes:
     """`length` bytes, or all there are: a pipe may give fewer in one call. Never asks for more than 1 MiB at once."""
     pieces = []
     while length > 0 and (piece := file.read(min(length, 1 << 20))):

@@ -4,6 +4,7 @@ Source: XMP specification part 1 (ISO 16684-1) and part 2 (Adobe, 2016), for nam
 """
 
 import re
+from typing import Any
 
 from obic.errors import FormatError
 
@@ -51,18 +52,18 @@ def true_xmp(data: bytes, width: int, height: int, *, orientation: int = 1, srgb
         names |= PLACES
         namespaces |= PLACE_NAMESPACES
 
-    def untrue(node, text: str) -> bool:
+    def untrue(node: Any, text: str) -> bool:
         name = node.namespaceURI, node.localName
         return name in names or node.namespaceURI in namespaces or bool(PICTURE_TEXT.match(re.sub(r"\s", "", text)))
 
-    def stays(node) -> bool:
+    def stays(node: Any) -> bool:
         if node.nodeType == node.ELEMENT_NODE:
             texts = (child for child in node.childNodes if child.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE))
             return not untrue(node, "".join(text.data for text in texts))
         return node.nodeType != node.COMMENT_NODE
 
     try:
-        document = minidom.parseString(data.strip(b"\0 \t\r\n"))
+        document: Any = minidom.parseString(data.strip(b"\0 \t\r\n"))
         if document.doctype:
             raise FormatError("the XMP data has a document type")
         for element in [document, *document.getElementsByTagName("*")]:

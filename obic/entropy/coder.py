@@ -10,7 +10,7 @@ Source: Pasco 1976, Martin 1979 (range coding); Bamler 2022 (constriction).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from obic.constants import PRECISION
 from obic.errors import FormatError
 
 if TYPE_CHECKING:
-    from constriction.stream.model import Categorical
+    from constriction.stream.model import Categorical as Categorical
 
 
 @lru_cache(maxsize=1024)
@@ -44,7 +44,7 @@ def uniform(size: int) -> Categorical:
 class Encoder:
     """Symbols in, bytes out. Symbols count from 0."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import constriction
 
         self._coder = constriction.stream.queue.RangeEncoder()
@@ -108,7 +108,7 @@ class Decoder:
         if self._echo.finish() != self._data:
             raise FormatError("the range-coded bytes are damaged, or were made with other tables")
 
-    def _checked(self, distribution: Categorical, *n: int):
+    def _checked(self, distribution: Categorical, *n: int) -> Any:
         try:
             return self._coder.decode(distribution, *n)
         except BaseException as error:

@@ -29,7 +29,7 @@ class HyperPrior:
     weight: np.ndarray | None = None
     shift: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rows, offset = self.table_rows.astype(np.int32), self.offset.astype(np.int32)
         rows = rows[None] if rows.ndim == 2 else rows
         n_passes, channels = 1 if self.weight is None else len(HYPER_ORDER), offset.shape[-1]
@@ -40,15 +40,15 @@ class HyperPrior:
         object.__setattr__(self, "table_rows", rows)
         object.__setattr__(self, "offset", offset)
         if self.weight is not None:
-            self._check_weight(channels)
+            object.__setattr__(self, "weight", self._checked(self.weight, channels))
 
-    def _check_weight(self, channels: int) -> None:
-        if self.weight.shape != (len(HYPER_ORDER) - 1, channels, channels * 9) or self.weight.dtype.kind not in "iu":
-            raise ValueError(f"the weights of a hyper prior are integers, not {self.weight.dtype} {self.weight.shape}")
-        weight = self.weight.astype(np.float64)
+    def _checked(self, weight: np.ndarray, channels: int) -> np.ndarray:
+        if weight.shape != (len(HYPER_ORDER) - 1, channels, channels * 9) or weight.dtype.kind not in "iu":
+            raise ValueError(f"the weights of a hyper prior are integers, not {weight.dtype} {weight.shape}")
+        weight = weight.astype(np.float64)
         if not 1 <= self.shift <= 30 or np.abs(weight).sum(2).max() * HYPER_CLAMP > MAX_HYPER_SHIFT * 2.0**self.shift:
             raise ValueError("the means of a hyper prior must stay within 2**16 of its offsets")
-        object.__setattr__(self, "weight", weight)
+        return weight
 
     def passes(
         self, z: np.ndarray, touched: np.ndarray, quality: int
@@ -61,10 +61,11 @@ class HyperPrior:
         offset = self.offset[quality - 1][:, None]
         deviation = np.zeros((len(z), touched.shape[0] + 2, touched.shape[1] + 2))  # with a border of zeros
         for number, rows in enumerate(self.table_rows[:, quality - 1]):
-            places = np.nonzero(touched) if len(self.table_rows) == 1 else pass_places(touched, number)
+            down, across = np.nonzero(touched) if self.weight is None else pass_places(touched, number)
+            places = down, across
             mean = np.broadcast_to(offset, (len(z), len(places[0])))
-            if number:
-                mean = mean + self._prediction(number, neighbours(deviation, places))
+            if self.weight is not None and number:
+                mean = mean + self._prediction(self.weight[number - 1], neighbours(deviation, places))
             yield places, mean, rows
             record_deviations(deviation, places, z[:, *places] - offset)
 
@@ -76,9 +77,9 @@ class HyperPrior:
             result[:, *places] = np.where(rows[:, None] > 0, z[:, *places], mean)
         return result
 
-    def _prediction(self, number: int, around: np.ndarray) -> np.ndarray:
+    def _prediction(self, weight: np.ndarray, around: np.ndarray) -> np.ndarray:
         """int32 [Cz, n]. Every product and partial sum is an integer below 2**53: float64 is exact in any order."""
-        sums = (self.weight[number - 1] @ around).astype(np.int64)
+        sums = (weight @ around).astype(np.int64)
         return (sums + (1 << self.shift - 1) >> self.shift).astype(np.int32)
 
 

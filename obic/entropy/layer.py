@@ -87,7 +87,7 @@ class LayerCoder:
 def hyper_cells(cells: np.ndarray) -> np.ndarray:
     """bool [ceil(h/4), ceil(w/4)]: the hyper-latent positions that a cell of `cells`, bool [h, w], touches."""
     padded = np.pad(cells, [(0, -side % HYPER) for side in cells.shape])
-    return padded.reshape(padded.shape[0] // HYPER, HYPER, -1, HYPER).any(axis=(1, 3))
+    return np.any(padded.reshape(padded.shape[0] // HYPER, HYPER, -1, HYPER), axis=(1, 3))
 
 
 def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
@@ -108,7 +108,7 @@ def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]
 def _slices(sizes: np.ndarray) -> list[tuple[int, slice]]:
     """The places of each row that has any, when so many of row 0, of row 1 and so on follow one another."""
     ends = np.cumsum(sizes)
-    return [(row, slice(ends[row] - sizes[row], ends[row])) for row in np.flatnonzero(sizes)]
+    return [(row, slice(ends[row] - sizes[row], ends[row])) for row in np.flatnonzero(sizes).tolist()]
 
 
 def _encode_values(encoder: Encoder, values: np.ndarray, rows: np.ndarray, tables: Tables) -> None:

@@ -51,6 +51,8 @@ def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int)
     """
     if n_layers == 1:
         return np.zeros((height, width), np.uint8)
+    if data is None:
+        raise FormatError("the label map is missing", section="header")
     decoder = Decoder(data)
     mode = decoder.decode_one(distribution(MODE_COUNTS))
     labels = _READERS[mode](decoder, height, width, n_layers)
@@ -124,7 +126,8 @@ def _write_rectangle(encoder: Encoder, labels: np.ndarray, n_layers: int) -> Non
     rectangle = _rectangle(labels)
     if rectangle is None:
         raise FormatError("the label map's rectangle is empty", section="header")
-    for value, size in zip(rectangle, _rectangle_sizes(*labels.shape, n_layers), strict=True):
+    height, width = labels.shape
+    for value, size in zip(rectangle, _rectangle_sizes(height, width, n_layers), strict=True):
         _write_number(encoder, value, size)
 
 

@@ -80,7 +80,7 @@ def decode_pixel_mask(data: bytes, cells: np.ndarray, height: int, width: int) -
 class _AdaptiveBits:
     """The probability of a 1 in each context: its share among the bits seen, and a start value worth eight bits."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._ones = [*ONE_IN_256, *MIXED_IN_256]
         self._seen = [256] * len(self._ones)
 
@@ -119,4 +119,4 @@ def spread_cells(cells: np.ndarray, height: int, width: int) -> np.ndarray:
 def _any_in_cell(pixels: np.ndarray) -> np.ndarray:
     """bool [h, w]: whether one of a cell's pixels is set."""
     padded = np.pad(pixels, [(0, -side % CELL) for side in pixels.shape])
-    return padded.reshape(padded.shape[0] // CELL, CELL, -1, CELL).any(axis=(1, 3))
+    return np.any(padded.reshape(padded.shape[0] // CELL, CELL, -1, CELL), axis=(1, 3))

@@ -10,6 +10,8 @@ import numpy as np
 
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER, HYPER_CLAMP, MAX_HIDDEN, MAX_QUALITY, TABLE_ROWS
 
+Dims = tuple[int, ...]  # of an array
+
 PLACES_AT_ONCE = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
 
 
@@ -76,7 +78,7 @@ class ScaleMap:
         return sums
 
 
-def _fits(weight: tuple, bias: tuple, into: tuple | None = None, hidden_bias: tuple = (), out: tuple = ()) -> bool:
+def _fits(weight: Dims, bias: Dims, into: Dims | None = None, hidden_bias: Dims = (), out: Dims = ()) -> bool:
     """Whether the shapes of a scale map's arrays belong together."""
     rows, channels = weight
     fits = bias == (MAX_QUALITY, rows // HYPER**2) and rows % HYPER**2 == 0

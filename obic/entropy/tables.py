@@ -24,7 +24,7 @@ class Tables:
 
     counts: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         counts = np.array(self.counts, dtype=np.int32)
         if counts.shape != (TABLE_ROWS, TABLE_SYMBOLS):
             raise ValueError(f"tables have the shape {counts.shape}, not {(TABLE_ROWS, TABLE_SYMBOLS)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -12,10 +13,13 @@ from torch.overrides import TorchFunctionMode
 class _NoRandomStart(TorchFunctionMode):
     """Leaves out every draw of start values: on the meta device one costs the import of torch's compiler, seconds."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
         if getattr(function, "__name__", "") in ("normal_", "uniform_", "trunc_normal_", "orthogonal_"):
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
+            return args[0] if args else named["tensor"]
+        return function(*args, **named)
 
 
 @contextmanager

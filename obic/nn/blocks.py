@@ -36,8 +36,7 @@ class Block(nn.Module):
     def start(self) -> None:
         """Draws start values: residual branches start small."""
         for conv in (self.mix_out, self.gate_out):  # residual branches start small
-            nn.init.normal_(conv.weight, std=0.02 / conv.in_channels**0.5)
-            nn.init.zeros_(conv.bias)
+            start_conv(conv, 0.02)
         if self.log_damping is not None:
             nn.init.constant_(self.log_damping, math.log(FIRST_DAMPING))
 
@@ -50,6 +49,13 @@ class Block(nn.Module):
         x = x + self.mix_out(self.depthwise(F.silu(self.mix_in(self._damped(x, 0)))))
         value, gate = self.gate(self._damped(x, 1)).chunk(2, 1)
         return x + self.gate_out(value * gate.sigmoid())  # F.glu is slow to differentiate on CPUs
+
+
+def start_conv(conv: nn.Conv2d, deviation: float) -> None:
+    """Start values: weights whose sum has that deviation where all inputs have 1, and no bias."""
+    nn.init.normal_(conv.weight, std=deviation / conv.in_channels**0.5)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 def blocks(channels: int, count: int, damped: bool) -> nn.Sequential:

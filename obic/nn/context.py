@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from obic.nn.blocks import Block, blocks
+from obic.nn.blocks import Block, blocks, start_conv
 from obic.shape import PASSES, Shape, pass_numbers
 
 
@@ -27,6 +27,7 @@ class Context(nn.Module):
 
     def __init__(self, shape: Shape):
         super().__init__()
+        self.latent = shape.latent
         inputs = shape.latent + shape.context // 2 + 2
         self.entries = nn.ModuleList(nn.Conv2d(inputs, shape.context, 1) for _ in range(PASSES))
         self.trunk = blocks(shape.context, shape.context_blocks, shape.damped)
@@ -36,9 +37,9 @@ class Context(nn.Module):
 
     def start(self) -> None:
         """Draws start values: mean 0 and step 1."""
-        for _, last in self.exits:  # mean 0 and step 1
-            nn.init.normal_(last.weight, std=0.01 / last.in_channels**0.5)
-            nn.init.zeros_(last.bias)
+        for last in (layer for layers in self.exits for layer in layers.children()):
+            if isinstance(last, nn.Conv2d):
+                start_conv(last, 0.01)
 
     def parameters_of_pass(
         self, number: int, decoded: Tensor, hyper: Tensor, conditions: Tensor
@@ -55,9 +56,9 @@ class Context(nn.Module):
         """Runs the passes. `residual(mask, mean, step)` gives the integer residual of the elements of a pass, from
         the encoder's latent or from the decoded stream. cells: [B, 1, h, w] in {0, 1}; elsewhere nothing is coded
         and the result is 0. Returns the decoded latent [B, M, h, w]."""
-        latent = self.exits[0][1].out_channels // 2
-        masks = pass_masks(latent, *cells.shape[-2:], cells.device)
-        decoded = torch.zeros(cells.shape[0], latent, *cells.shape[-2:], device=cells.device)
+        height, width = cells.shape[-2:]
+        masks = pass_masks(self.latent, height, width, cells.device)
+        decoded = torch.zeros(cells.shape[0], self.latent, height, width, device=cells.device)
         for number, mask in enumerate(masks):
             mean, step = self.parameters_of_pass(number, decoded, hyper, conditions)
             coded = mask * cells

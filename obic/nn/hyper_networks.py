@@ -102,6 +102,8 @@ class HyperGaussian(nn.Module):
     are packed, and a run that starts from packed weights has theirs; from scratch they are 0.
     """
 
+    weight: Tensor
+
     def __init__(self, shape: Shape):
         super().__init__()
         passes = len(HYPER_ORDER)

@@ -73,13 +73,14 @@ class CodecNetwork(nn.Module):
         Steps between grids are orthogonal: the untrained transforms already keep a signal's energy.
         """
         for module in self.modules():
-            if module is not self and hasattr(module, "start"):
-                module.start()
+            start = getattr(module, "start", None)
+            if start is not None and module is not self:
+                start()
         for module in (*self.analysis.modules(), *self.synthesis.modules()):
             if isinstance(module, (Down, Up)):
                 nn.init.orthogonal_(module.conv.weight)
-        nn.init.orthogonal_(self.analysis.layers[-1].weight, gain=4.0)
-        nn.init.orthogonal_(self.synthesis.layers[0].weight, gain=0.25)
+        nn.init.orthogonal_(self.get_parameter("analysis.layers.4.weight"), gain=4.0)
+        nn.init.orthogonal_(self.get_parameter("synthesis.layers.0.weight"), gain=0.25)
 
     def conditions(self, cells: Tensor, level: Tensor) -> Tensor:
         """Presence and level of each cell: cells [B, 1, h, w] in {0, 1}, level [B] in 0..levels-1 -> [B, 2, h, w]."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from obic.backends.torch_backend import TorchBackend
 from obic.constants import CELL
 from obic.entropy.layer import LayerCoder
 from obic.inference import hyper_features, hyper_latent
@@ -58,8 +59,11 @@ def refine(
     model: with PyTorch's backend. rgb: uint8 [H, W, 3]. steps: at least 1. Gives the same every time. A step takes
     about four times as long as decoding.
     """
-    network, start = model.backend.network, features.permute(0, 3, 1, 2)
-    rows = _rows(model, features, coders)
+    backend = model.backend
+    if not isinstance(backend, TorchBackend):
+        raise TypeError("a latent is refined with PyTorch's backend")
+    network, start = backend.network, features.permute(0, 3, 1, 2)
+    rows = _rows(model, network, features, coders)
     generator = torch.Generator(features.device).manual_seed(0)
     refined = start.clone()
     wanted = tiles(np.ones(start.shape[-2:], bool), TILE_MARGIN, TILE_SIDE)
@@ -96,7 +100,9 @@ def _refined_tile(
     return start + (change * rows.cells / network.gain(rows.level)).sum(0, keepdim=True)
 
 
-def _rows(model: CodecModel, features: Tensor, coders: Sequence[LayerCoder]) -> _Rows:
+def _rows(
+    model: CodecModel, network: CodecNetwork, features: Tensor, coders: Sequence[LayerCoder]
+) -> _Rows:
     backend, device = model.backend, features.device
     hyper, table_rows = [], []
     for coder in coders:
@@ -106,9 +112,10 @@ def _rows(model: CodecModel, features: Tensor, coders: Sequence[LayerCoder]) -> 
     quality = torch.tensor([float(coder.quality) for coder in coders], device=device)
     level = quality_to_level(quality, backend.shape.levels)
     cells = torch.from_numpy(np.stack([coder.cells for coder in coders])[:, None]).to(device).float()
-    conditions = backend.network.conditions(cells, level)
-    table_rows = torch.from_numpy(np.stack(table_rows)).to(device)
-    return _Rows(level, distortion_weight(quality), cells, conditions, torch.cat(hyper), table_rows)
+    rows = torch.from_numpy(np.stack(table_rows)).to(device)
+    return _Rows(
+        level, distortion_weight(quality), cells, network.conditions(cells, level), torch.cat(hyper), rows
+    )
 
 
 def _loss(

@@ -50,6 +50,9 @@ class DeepLab(nn.Module):
     *given* that there is one. Splitting the two lets objects of unknown class train the foreground.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: str = LITE):
         super().__init__()
         if backbone not in BACKBONES:

@@ -63,7 +63,7 @@ def leaning(logits: np.ndarray, rgb: np.ndarray, settings: Settings = CHOSEN) ->
     for start in range(0, height, rows):
         first, last = max(0, start - smooth), min(height, start + rows + smooth)
         box = (0, first / height, 1, last / height)
-        colours = np.float32(rgb[first:last]) / 255 - np.float32(0.5)
+        colours = rgb[first:last].astype(np.float32) / 255 - np.float32(0.5)
         shape = last - first, width
         added = np.zeros(shape, np.float32)
         for plane, term in zip(ratio, _terms(colours), strict=True):

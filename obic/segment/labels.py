@@ -24,8 +24,8 @@ def label_map(is_object: np.ndarray, classes: np.ndarray | None, stride: int = 1
         likely = resized(plane, *seen)
         labels[likely > best] = number
         np.maximum(best, likely, out=best)
-    labels = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
-    return np.where(is_object, np.asarray(labels), np.uint8(0))
+    image = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
+    return np.where(is_object, np.asarray(image), np.uint8(0))
 
 
 def resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:

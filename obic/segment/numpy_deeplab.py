@@ -24,7 +24,7 @@ class NumpyDeepLab:
     def __init__(self, arrays: Arrays):
         backbone = str(arrays["backbone"])
         self._backbone = (Lite(arrays) if backbone == LITE else ResNet(arrays, DEPTHS[backbone]))
-        self._mean, self._std = np.float32(statistics(backbone))
+        self._mean, self._std = np.asarray(statistics(backbone), np.float32)
         self._near, *self._far = (Convolution(arrays, f"pyramid.branches.{n}.0") for n in range(1 + len(DILATIONS)))
         self._whole, self._project = (Convolution(arrays, f"pyramid.{name}.0") for name in ("whole", "project"))
         self._skip, self._refine = (Convolution(arrays, f"{name}.0") for name in ("skip", "refine"))
@@ -147,13 +147,15 @@ class Lite:
         return x
 
 
-def _inverted_blocks(arrays: Arrays, part: str, first: int) -> list[tuple[Convolution | None, ...]]:
+def _inverted_blocks(
+    arrays: Arrays, part: str, first: int
+) -> list[tuple[Convolution | None, Convolution, Convolution]]:
     """(expand, depthwise, project) of each block of a part, whose names count from `first` on."""
     blocks = []
     for place, (*_, expansion) in enumerate(lite_blocks(*LITE_PARTS[part]), first):
         expand = Convolution(arrays, f"{part}.{place}.expand") if expansion > 1 else None
-        rest = (Convolution(arrays, f"{part}.{place}.{name}") for name in ("depthwise", "project"))
-        blocks.append((expand, *rest))
+        depthwise, project = (Convolution(arrays, f"{part}.{place}.{name}") for name in ("depthwise", "project"))
+        blocks.append((expand, depthwise, project))
     return blocks
 
 

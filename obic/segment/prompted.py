@@ -42,7 +42,8 @@ def find(segment: Segmenter, rgb: np.ndarray, asked: Prompts) -> Found:
     height, width = rgb.shape[:2]
     windows = [each.on(height, width) for each in asked.boxes]  # what is wrong is said before the work begins
     pixels = [each.on(height, width) for each in asked.points]
-    classes, parts, notes = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8), []
+    classes, parts = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+    notes: list[str] = []
     for number, (box, window) in enumerate(zip(asked.boxes, windows, strict=True), 1):
         top, left, bottom, right = window
         place = np.s_[top:bottom, left:right]

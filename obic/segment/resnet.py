@@ -52,7 +52,7 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-BLOCK_KINDS = {"resnet34": BasicBlock, "resnet101": Bottleneck}
+BLOCK_KINDS: dict[str, type[BasicBlock | Bottleneck]] = {"resnet34": BasicBlock, "resnet101": Bottleneck}
 
 
 def stem() -> list[nn.Module]:

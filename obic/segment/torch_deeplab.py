@@ -38,8 +38,9 @@ class TorchDeepLab:
 def fold_norms(network: DeepLab) -> DeepLab:
     """Fold every batch norm into the convolution before it, in place; the network only evaluates from here on."""
     for convolution, norm in _take_norms(network):
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
-            convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
         )
     return network.eval().requires_grad_(False)
 
@@ -60,9 +61,11 @@ def norms(network: DeepLab) -> list[tuple[str, str]]:
 def _take_norms(network: DeepLab) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Take the batch norms out of a network; each, with the convolution that was before it."""
     taken = []
-    for norm, convolution in norms(network):
-        taken.append((network.get_submodule(convolution), network.get_submodule(norm)))
-        network.set_submodule(norm, nn.Identity())
+    for name, before in norms(network):
+        convolution, norm = network.get_submodule(before), network.get_submodule(name)
+        assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)  # or `norms` had not named them
+        taken.append((convolution, norm))
+        network.set_submodule(name, nn.Identity())
     return taken
 
 
@@ -74,6 +77,8 @@ def int8_arrays(network: DeepLab, backbone: str, long_side: int, threshold: floa
     arrays = {"backbone": np.array(backbone), "long_side": np.array(long_side), "threshold": np.array(threshold)}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
+            if module.bias is None:
+                raise ValueError(f"{name} has no bias: fold the batch norms first")
             weight = module.weight.numpy()
             scale = np.maximum(np.abs(weight).max((1, 2, 3)), 1e-12) / 127
             arrays[f"{name}.weight"] = np.rint(weight / scale[:, None, None, None]).astype(np.int8)

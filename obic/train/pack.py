@@ -12,6 +12,7 @@ import argparse
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ from obic.train.vivid.look_file import look_bytes, looks_of, mixed_with_own
 LOOK_NAMES = ("codec", "synthesis", "log")  # in what `obic.train.vivid` saves
 
 
-def pack_look(args: argparse.Namespace, about: Mapping) -> None:
+def pack_look(args: argparse.Namespace, about: Mapping[str, Any]) -> None:
     """Raises ValueError if the look was trained for another codec than the folder's."""
     checkpoint, codec = read_whole(args.checkpoint, *LOOK_NAMES), default_entry(args.out)["fingerprint"]
     if checkpoint["codec"] != codec:
@@ -38,7 +39,7 @@ def pack_look(args: argparse.Namespace, about: Mapping) -> None:
     print(f"{path}: {path.stat().st_size} bytes")
 
 
-def pack_codec(args: argparse.Namespace, about: Mapping) -> None:
+def pack_codec(args: argparse.Namespace, about: Mapping[str, Any]) -> None:
     """Packs what `obic.train` saved, or a folder of weights anew. Raises as `packed_codec`."""
     if args.checkpoint.is_dir():
         training, looks = default_entry(args.checkpoint)["training"], looks_of(args.checkpoint)

@@ -65,18 +65,16 @@ def test_only_objects_that_a_person_has_outlined_are_lent(monkeypatch, kind, len
     monkeypatch.setattr(masked_crops, "PASTES", 1.0)
     empty = replace(sample("empty"), mask=np.zeros((60, 100), np.uint8), mask_kind="pseudo")
     lender = replace(sample("lender", "wall"), mask_kind=kind)
-    drawn = batches([empty] * 7 + [lender], torch.device("cpu"))
-    next(drawn)
+    draw = batches([empty] * 7 + [lender], torch.device("cpu"))
     random.seed(0)
-    with_objects = [bool(((labels > 0) & (labels != VOID)).any()) for labels in drawn.send((64, 64))[1]]
+    with_objects = [bool(((labels > 0) & (labels != VOID)).any()) for labels in draw(64, 64).labels]
     assert with_objects.count(True) > 40 if lent else with_objects.count(True) < 20
 
 
 def test_crops_are_cut_on_the_device():
-    drawn = batches([sample()] * 2, torch.device("meta"))  # holds no data, and mixes with no other device
-    next(drawn)
+    draw = batches([sample()] * 2, torch.device("meta"))  # holds no data, and mixes with no other device
     random.seed(0)
-    assert {each.device.type for _ in range(10) for each in drawn.send((64, 2))} == {"meta"}
+    assert {each.device.type for _ in range(10) for each in draw(64, 2)} == {"meta"}
 
 
 def test_pictures_with_a_rare_class_are_drawn_more_often():

@@ -29,7 +29,8 @@ from obic.container import mux, open_container
 from obic.entropy.layer import LayerCoder
 from obic.masks import encode_label_map, encode_pixel_mask, grid_labels
 from obic.segment.builtin import DeepLabSegmenter, read_arrays, read_segmenter
-from obic.segment.deeplab import BACKBONES, DeepLab
+from obic.segment.deeplab import DeepLab
+from obic.segment.shapes import BACKBONES
 from obic.weights import CodecModel, segmenter_bytes
 
 CODED_QUALITIES = (25, 45, 65)  # equal for both layers
@@ -43,7 +44,7 @@ Variant = Callable[[TestPicture, int, CodecModel], tuple[np.ndarray, Figures]]
 
 def labels_of(picture: TestPicture) -> np.ndarray:
     """Labels of pixels, uint8 [H, W]: 1 in the object, 0 elsewhere."""
-    return (picture.regions == 1).astype(np.uint8)
+    return picture.region(1).astype(np.uint8)
 
 
 def feature_masking(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
@@ -73,7 +74,7 @@ def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tupl
         streams[label] = coder.encode(z, residual)
         decoded = inference.decode_cells(model, z, residual, coder)
         joined[inside] = inference.synthesise_all(model.backend, *decoded, [labels.shape])[0][inside]
-    grid = encode_label_map(owners, 2)
+    grid = encode_label_map(owners, 2) or b""
     size = _file_size(picture, quality, grid, streams, {PART_PIXEL_MASK: pixel_mask})
     return joined, {"bytes": size, "mask": len(grid) + len(pixel_mask)}
 
@@ -94,12 +95,14 @@ def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> 
         layers.append(inference.decode_cells(model, own_z, residual, coder))
     features, conditions = (sum(parts) for parts in zip(*layers, strict=True))
     (rgb,) = inference.synthesise_all(model.backend, features, conditions, [labels.shape])
-    grid, z_bytes = encode_label_map(owners, 2), hyper_bytes(z, everywhere, quality, model)
+    grid, z_bytes = encode_label_map(owners, 2) or b"", hyper_bytes(z, everywhere, quality, model)
     size = _file_size(picture, quality, grid, streams) + z_bytes
     return rgb, {"bytes": size, "mask": len(grid), "z": z_bytes, "residual": sum(map(len, streams.values()))}
 
 
-def _file_size(picture: TestPicture, quality: int, mask: bytes, streams: dict, parts: dict | None = None) -> int:
+def _file_size(
+    picture: TestPicture, quality: int, mask: bytes, streams: dict[int, bytes], parts: dict[int, bytes] | None = None
+) -> int:
     height, width = picture.rgb.shape[:2]
     return len(mux(
         width=width, height=height, model=0, mask=mask, qualities=(quality, quality), streams=streams, parts=parts))
@@ -194,7 +197,9 @@ def mask_sources(
                *(f"{mean[key]:.4f}" for key in ("ms_ssim", "object_ms_ssim", "background_ms_ssim"))]
 
 
-def chosen_pictures(data: Path, segmenter: Callable, every: dict[str, int]) -> dict[str, list[TestPicture]]:
+def chosen_pictures(
+    data: Path, segmenter: Callable[[np.ndarray], np.ndarray], every: dict[str, int]
+) -> dict[str, list[TestPicture]]:
     """Of the two sets every n-th picture of those with an object and a background. Raises PictureError."""
     places = data / "kodak", data / "voc-eval.zip"
     for place in places:
@@ -203,7 +208,7 @@ def chosen_pictures(data: Path, segmenter: Callable, every: dict[str, int]) -> d
     sets = read_sets(*places, segmenter)
     chosen = {}
     for name, step in every.items():
-        both = [each for each in sets[name] if (each.regions == 1).any() and (each.regions == 0).any()]
+        both = [each for each in sets[name] if each.region(1).any() and each.region(0).any()]
         if not both:
             raise PictureError(f"{data}: no picture of {name} has an object and a background")
         chosen[name] = both[::step]

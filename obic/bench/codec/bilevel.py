@@ -10,9 +10,11 @@ import io
 from collections.abc import Callable
 from math import lgamma, log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from obic import codec
 from obic.bench.common.markdown import prose
@@ -37,16 +39,17 @@ def obic_bytes(mask: np.ndarray) -> int:
     labels = mask.astype(np.uint8)
     fine, coarse = grid_labels(labels, 2, coverage=0), grid_labels(labels, 2)
     part = encode_pixel_mask(labels, fine)
-    return len(part) + 2 + len(encode_label_map(fine, 2)) - len(encode_label_map(coarse, 2))  # 2: its checksum
+    beyond = len(encode_label_map(fine, 2) or b"") - len(encode_label_map(coarse, 2) or b"")
+    return len(part) + 2 + beyond  # 2: its checksum
 
 
 def jbig2_bytes(mask: np.ndarray) -> int:
     """The ideal length of an adaptive code (Krichevsky-Trofimov) over the contexts of JBIG2's template."""
     padded = np.pad(mask.astype(np.int64), ((2, 0), (4, 4)))
     height, width = mask.shape
-    context = sum(
-        padded[2 + dy : 2 + dy + height, 4 + dx : 4 + dx + width] << place for place, (dy, dx) in enumerate(TEMPLATE)
-    )
+    context = np.zeros(mask.shape, np.int64)
+    for place, (dy, dx) in enumerate(TEMPLATE):
+        context += padded[2 + dy : 2 + dy + height, 4 + dx : 4 + dx + width] << place
     zeros, ones = (np.bincount(context[mask == bit], minlength=1 << len(TEMPLATE)) for bit in (0, 1))
     return round(sum(_nats(*counts) for counts in zip(zeros, ones, strict=True) if any(counts)) / log(256))
 
@@ -56,12 +59,13 @@ def _nats(zeros: int, ones: int) -> float:
     return 2 * lgamma(0.5) + lgamma(zeros + ones + 1) - lgamma(zeros + 0.5) - lgamma(ones + 0.5)
 
 
-def _pillow(format: str, **options) -> Callable[[np.ndarray], int]:
+def _pillow(format: str, **options: Any) -> Callable[[np.ndarray], int]:
     def size(mask: np.ndarray) -> int:
         buffer = io.BytesIO()
         Image.fromarray(mask).save(buffer, format, **options)
         if format == "TIFF":
-            return sum(Image.open(buffer).tag_v2[279])  # StripByteCounts
+            buffer.seek(0)
+            return sum(TiffImageFile(buffer).tag_v2[279])  # StripByteCounts
         return buffer.tell()
 
     return size
@@ -78,10 +82,10 @@ CODERS: dict[str, Callable[[np.ndarray], int]] = {
 
 def masks(data: Path, every: int) -> dict[str, list[np.ndarray]]:
     """The masks, bool [H, W], of each set by its name. Raises PictureError where a set has no object."""
-    drawn = [picture.regions == 1 for picture in read_voc(data / "voc-eval.zip")[::every]]
+    drawn = [picture.region(1) for picture in read_voc(data / "voc-eval.zip")[::every]]
     pictures, segment = read_folder(data / "kodak")[::every], codec.load_segmenter("auto")
-    sets = {"VOC, drawn by hand": drawn, "Kodak, the segmenter's": [segment(each.rgb) > 0 for each in pictures]}
-    sets = {name: [mask for mask in found if mask.any()] for name, found in sets.items()}
+    every_mask = {"VOC, drawn by hand": drawn, "Kodak, the segmenter's": [segment(each.rgb) > 0 for each in pictures]}
+    sets = {name: [mask for mask in found if mask.any()] for name, found in every_mask.items()}
     for name, found in sets.items():
         if not found:
             raise PictureError(f"{data}: no picture with an object ({name})")

@@ -71,8 +71,9 @@ def main() -> None:
     parser.add_argument("--most", type=number(0, most), default=most, help="the highest effort to try")
     parser.add_argument("--out", type=Path, default=Path("docs/effort.md"))
     args = parser.parse_args()
-    pictures = [centre_crop(each, args.side) for each in read_folder(args.data / "kodak")[:: args.every]]
-    if None in pictures:
+    crops = [centre_crop(each, args.side) for each in read_folder(args.data / "kodak")[:: args.every]]
+    pictures = [each for each in crops if each is not None]
+    if len(pictures) < len(crops):
         parser.error(f"argument --side: there are pictures smaller than {args.side} pixels")
     writable(args.out)
     model = codec.load_model(encoder=True, backend="torch")

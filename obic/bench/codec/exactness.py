@@ -73,7 +73,7 @@ def _settle_torch(threads: int | None, onednn: bool) -> None:
     import torch
 
     torch.set_num_threads(threads or torch.get_num_threads())
-    torch.backends.mkldnn.enabled = onednn
+    torch.backends.mkldnn.enabled = onednn  # type: ignore[assignment] # typed as the property it is made of
 
 
 if __name__ == "__main__":

@@ -63,13 +63,13 @@ def search(
 ) -> Iterator[Search]:
     """Asks for every target for every picture."""
     for picture in pictures:
-        labels = (segmenter(picture.rgb) > 0).astype(np.uint8)
-        labels = labels if labels.any() else None
+        found = (segmenter(picture.rgb) > 0).astype(np.uint8)
+        labels = found if found.any() else None
         for name, rate in targets.items():
             yield _search_one(picture, labels, name, rate, model)
 
 
-def _search_one(picture: TestPicture, labels, name: str, rate: Rate, model: CodecModel) -> Search:
+def _search_one(picture: TestPicture, labels: np.ndarray | None, name: str, rate: Rate, model: CodecModel) -> Search:
     n_layers = 1 if labels is None else 2
     tried = set()
 
@@ -85,6 +85,8 @@ def _search_one(picture: TestPicture, labels, name: str, rate: Rate, model: Code
     codec.encode_picture(picture.rgb, labels, n_layers, qualities=chosen, model=model)
     fixed = time.perf_counter() - done
     most = rate.max_bytes(picture.pixels)
+    if most is None:
+        raise ValueError(f"{name} asks for no size")
     outcome = _outcome(rate, chosen, n_bytes, most, coder)
     return Search(name, picture.name, outcome, 1 - n_bytes / most, len(tried), done - start, fixed)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -29,7 +30,7 @@ class Page:
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **parameters) -> dict:
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": parameters}
@@ -47,7 +48,7 @@ class Page:
         self.call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def run(self, code: str):
+    def run(self, code: str) -> Any:
         """The value of an expression, awaited if it is a promise."""
         answer = self.call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
@@ -89,7 +90,7 @@ class Page:
         """Writes what the window shows as a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
-    def _receive(self) -> dict:
+    def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
             piece = os.read(self._answers, 1 << 16)
             if not piece:
@@ -98,7 +99,7 @@ class Page:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def _note(self, event: dict) -> None:
+    def _note(self, event: dict[str, Any]) -> None:
         if event.get("method") == "Runtime.exceptionThrown":
             details = event["params"]["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description", details["text"]))
@@ -108,7 +109,9 @@ class Page:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
-    """A page of a new browser. profile: a folder that it may fill."""
+    """A page of a new browser. profile: a folder that it may fill. Raises RuntimeError where no Chromium is there."""
+    if CHROMIUM is None:
+        raise RuntimeError("Chromium is not installed")
     commands, answers = os.pipe(), os.pipe()
 
     def connect() -> None:  # Chromium reads from 3 and writes to 4

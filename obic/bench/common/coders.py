@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, features
@@ -55,7 +55,7 @@ class Rival:
     qualities: range = range(101)
 
 
-def _saver(format: str, **options) -> Save:
+def _saver(format: str, **options: Any) -> Save:
     def save(image: Image.Image, quality: int) -> bytes:
         buffer = io.BytesIO()
         image.save(buffer, format, quality=quality, **options)
@@ -141,7 +141,7 @@ class ObicCoder:
     def parts(self, data: bytes) -> dict[str, float]:
         """Where the bytes are: header (with checksums), mask, and z and residual of each side of the picture."""
         container = open_container(data)
-        result = {"header_bytes": container.overhead_bytes, "mask_bytes": container.mask_bytes}
+        result: dict[str, float] = {"header_bytes": container.overhead_bytes, "mask_bytes": container.mask_bytes}
         for index, side in enumerate(("background", "object")[: self._n_layers]):
             z = layer_hyper_bytes(container, index, self._model)
             result |= {f"{side}_z_bytes": z, f"{side}_residual_bytes": container.layer_bytes(index) - z}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ REGIONS = ("", "object_", "background_")  # prefixes of the figures; "" is the w
 TOLERANCE = 0.01  # of a file's size: how near is near enough
 
 
-def measure(picture: TestPicture, coder: Coder, targets: Iterable[float], searched: bool = True) -> Iterator[dict]:
+def measure(
+    picture: TestPicture, coder: Coder, targets: Iterable[float], searched: bool = True
+) -> Iterator[dict[str, Any]]:
     """For each target, in bits a pixel: the file nearest to it in size, as a flat dictionary. Not searched: the targets
     are qualities, and the file is that of the quality.
 
@@ -31,7 +34,7 @@ def measure(picture: TestPicture, coder: Coder, targets: Iterable[float], search
 
     @cache
     def size(quality: int) -> int:
-        return coder.parts(encode(quality))["payload"]
+        return int(coder.parts(encode(quality))["payload"])
 
     @cache
     def figures(quality: int) -> dict[str, float]:
@@ -40,7 +43,7 @@ def measure(picture: TestPicture, coder: Coder, targets: Iterable[float], search
     lowest = quality = coder.qualities[0]
     for target in sorted(targets):
         goal = target * picture.pixels / 8
-        quality = nearest(goal, range(quality, coder.qualities[-1] + 1), size) if searched else target
+        quality = nearest(goal, range(quality, coder.qualities[-1] + 1), size) if searched else int(target)
         data = encode(quality)
         yield {
             "target": target,

@@ -30,6 +30,12 @@ class TestPicture:
     def pixels(self) -> int:
         return self.rgb.shape[0] * self.rgb.shape[1]
 
+    def region(self, value: int) -> np.ndarray:
+        """bool [H, W]: where `regions` has a value. Raises ValueError where they are not known."""
+        if self.regions is None:
+            raise ValueError(f"nobody knows where the object of {self.name} is")
+        return self.regions == value
+
 
 class PictureError(OSError):
     """Pictures are not there, or cannot be used. The message is one line that says where."""

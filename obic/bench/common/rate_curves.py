@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from obic.metrics import decibels
 
 REACH = 0.03  # how far beyond its ends a curve is drawn on: files are not exactly as large as asked for
 
-Row = Mapping[str, float | int | str | bool]
+Row = Mapping[str, Any]  # numbers, texts and truth values
 Point = dict[str, float]
 Curve = list[Point]  # by rising target
 
@@ -28,7 +29,7 @@ def curves(rows: Iterable[Row]) -> dict[str, dict[str, Curve]]:
     groups = defaultdict(list)
     for row in rows:
         groups[row["set"], row["codec"], row["target"]].append(row)
-    result = defaultdict(lambda: defaultdict(list))
+    result: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(list))
     for name, codec, target in sorted(groups):
         result[name][codec].append({**_means(groups[name, codec, target]), "target": target})
     return {name: dict(codecs) for name, codecs in result.items()}
@@ -82,7 +83,7 @@ def bd_rate(anchor: Curve, test: Curve, field: str, anchor_rate: str = "bpp", te
 
 def _ascending(curve: Curve, field: str, rate: str) -> list[tuple[float, float]]:
     """(rate, value) with both rising: where several targets gave the smallest file, one point remains."""
-    points = []
+    points: list[tuple[float, float]] = []
     for point in curve:
         if field in point and (not points or (point[rate] > points[-1][0] and scaled(point, field) > points[-1][1])):
             points.append((point[rate], scaled(point, field)))

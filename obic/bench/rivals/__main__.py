@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from obic import codec
 from obic.bench.common.coders import RIVALS
@@ -60,13 +61,13 @@ def main() -> None:
     print(json.dumps(result, indent=1) if args.json else results_page.report(result))
     if out:
         write(out, result, sets, args.device)
-    if whole:
+    if whole and out:
         write_rows(out / RIVALS_FILE.name, (row for row in rows if row["codec"] in RIVALS))
     if args.readme and whole:
         readme.write(args.readme, result)
 
 
-def write(folder: Path, result: dict, sets: Mapping[str, Sequence[TestPicture]], device: str) -> None:
+def write(folder: Path, result: dict[str, Any], sets: Mapping[str, Sequence[TestPicture]], device: str) -> None:
     """results.md, results.json, the plots, and for Kodak the sheet; into `result` goes what it says of the example."""
     for name, of_set in result["curves"].items():
         figures.plot_rates(of_set, name, folder / f"rate-{results_page.slug(name)}.svg", published=name == KODAK)

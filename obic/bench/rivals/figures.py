@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,7 +39,7 @@ def plot_rates(of_set: Mapping[str, Curve], title: str, path: Path, published: b
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, lw=2 if own else 1, label=series.title)
         for marker, entry in zip(MARKERS, ON_KODAK if published else (), strict=False):
             values = [(bpp, {"ms_ssim": decibels(similarity), "psnr": psnr}) for bpp, similarity, psnr in entry.points]
-            points = [(bpp, value[field]) for bpp, value in values if value.get(field) is not None]
+            points = [(bpp, value) for bpp, each in values if (value := each.get(field)) is not None]
             if points:
                 label = f"{entry.name} (published)"
                 axis.scatter(*zip(*points, strict=True), marker=marker, s=24, color="gray", label=label)
@@ -63,13 +64,13 @@ def plot_boost(boosts: Mapping[str, Sequence[Mapping[str, float]]], default: int
     _save(figure, path)
 
 
-def _axes(columns: int, size: tuple[float, float]):
+def _axes(columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, columns, figsize=size, squeeze=False)
     return figure, axes[0]
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:
     with pyplot.rc_context(STYLE):
         figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
@@ -99,13 +100,13 @@ def sheet(
 
 def _round_object(picture: TestPicture, side: int) -> tuple[slice, slice]:
     """A square round the middle of the object, inside the picture."""
-    rows, columns = np.nonzero(picture.regions == 1)
-    spans = []
-    for places, length in ((rows, picture.rgb.shape[0]), (columns, picture.rgb.shape[1])):
+    def span(places: np.ndarray, length: int) -> slice:
         middle = int(places.mean()) if len(places) else length // 2
         start = min(max(middle - side // 2, 0), length - side)
-        spans.append(slice(start, start + side))
-    return tuple(spans)
+        return slice(start, start + side)
+
+    rows, columns = np.nonzero(picture.region(1))
+    return span(rows, picture.rgb.shape[0]), span(columns, picture.rgb.shape[1])
 
 
 def example(source: Path, target: Path) -> int:

@@ -33,10 +33,11 @@ DEFAULT, EQUAL = boosted(OBJECT_BOOST), boosted(0)
 Plan = Mapping[str, Sequence[float]]  # rates by codec, of ONE_QUALITY qualities
 
 
-def _plan(split_rates: Sequence[float]) -> Plan:
+def _plan(split_rates: Sequence[float]) -> dict[str, Sequence[float]]:
     """Everything at every rate; at `split_rates` also one layer, and two of equal qualities; every boost at one."""
-    boosts = {boosted(boost): (BOOST_RATE,) for boost in BOOSTS}
-    return boosts | {DEFAULT: RATES, ONE_LAYER: split_rates, EQUAL: split_rates} | dict.fromkeys(RIVALS, RATES)
+    plan: dict[str, Sequence[float]] = {boosted(boost): (BOOST_RATE,) for boost in BOOSTS}
+    plan |= {DEFAULT: RATES, ONE_LAYER: split_rates, EQUAL: split_rates}
+    return plan | dict.fromkeys(RIVALS, RATES)
 
 
 PLANS: dict[str, Plan] = {
@@ -50,7 +51,7 @@ QUICK_EVERY = {KODAK: 6, VOC: 17, CROPS: 26}
 
 def shortened(sets: dict[str, list[TestPicture]]) -> tuple[dict[str, list[TestPicture]], dict[str, Plan]]:
     """A few pictures of each set, at fewer rates."""
-    plans = {
+    plans: dict[str, Plan] = {
         name: {codec: [rate for rate in rates if rate in QUICK_RATES] for codec, rates in PLANS[name].items()}
         for name in sets
     }

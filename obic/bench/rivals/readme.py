@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from obic.bench.common.markdown import prose, table
+from obic.bench.common.rate_curves import Curve
 from obic.bench.common.sets import CROPS, KODAK
 from obic.bench.rivals.plan import DEFAULT
 from obic.bench.rivals.published import ON_KODAK
@@ -32,7 +34,7 @@ SECTION = """{begin}
 {end}"""
 
 
-def write(readme: Path, result: Mapping) -> None:
+def write(readme: Path, result: Mapping[str, Any]) -> None:
     """Replaces what stands between the markers. Raises as `around`."""
     head, tail = around(readme)
     readme.write_text(head + section(result) + tail, "utf-8")
@@ -47,7 +49,7 @@ def around(readme: Path) -> tuple[str, str]:
     return head, tail
 
 
-def section(result: Mapping) -> str:
+def section(result: Mapping[str, Any]) -> str:
     """The section with its markers. result: as `results.summarise` gives it, with "example_bytes"."""
     intro = (
         f"MS-SSIM of the 24 Kodak pictures, and PSNR at {RATE:g} bits per pixel; every codec codes each picture at "
@@ -63,7 +65,7 @@ def section(result: Mapping) -> str:
     )
 
 
-def _rows(of_set: Mapping) -> str:
+def _rows(of_set: Mapping[str, Curve]) -> str:
     """obic as it comes in bold, what it is measured beside, and what others published."""
     rows = []
     for series in (series for series in SERIES if series.title in MEASURED and series.codec in of_set):
@@ -74,12 +76,12 @@ def _rows(of_set: Mapping) -> str:
     return table(["", *(f"{rate:g} bpp" for rate in HEADLINE_RATES), "PSNR"], rows)
 
 
-def _cells(curve: list, rate: str) -> list[str]:
+def _cells(curve: Curve, rate: str) -> list[str]:
     cells = [rate_cell(curve, each, rate, SIMILARITY) for each in HEADLINE_RATES]
     return [*cells, rate_cell(curve, RATE, rate, PSNR) if "psnr" in curve[0] else "-"]
 
 
-def _notes(result: Mapping) -> str:
+def _notes(result: Mapping[str, Any]) -> str:
     targets = result["targets"]
     met = sum(line["met"] for line in targets)
     gain = over_hevc(result["curves"][CROPS], "object_ms_ssim")

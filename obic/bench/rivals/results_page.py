@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from obic.bench.common.markdown import prose, table
 from obic.bench.common.measure import REGIONS
@@ -66,7 +67,7 @@ By the LearntOBIC paper. Its pictures are not ours, and its bits are estimates w
 """
 
 
-def report(result: Mapping) -> str:
+def report(result: Mapping[str, Any]) -> str:
     """All of `docs/results.md`."""
     parts = [HEAD, f"obic: model {result['model']}, {result['machine']}. Beside it:"]
     parts.append("\n".join(f"- {name}: {settings}" for name, settings in result["settings"].items()))
@@ -95,7 +96,7 @@ def report(result: Mapping) -> str:
     return "\n\n".join(prose(part.strip()) for part in parts) + "\n"
 
 
-def notes(result: Mapping) -> list[str]:
+def notes(result: Mapping[str, Any]) -> list[str]:
     """The few figures that a reader of the tables should know first."""
     kodak, times, segmenter = result["curves"][KODAK], result["seconds"], result["segmenter"]
     point = next(each for each in kodak[DEFAULT] if each["target"] == RATE)
@@ -138,13 +139,14 @@ def rates(of_set: Mapping[str, Curve], figures: Sequence[Figure]) -> str:
 
 def rate_cell(curve: Curve, target: float, rate: str, figures: Sequence[Figure]) -> str:
     """The figures at a rate; those of the smallest or the largest files, with their rate, where that is not far off."""
-    values = {field: at_rate(curve, target, field, rate) for field, _ in figures}
-    if None not in values.values():
+    reached = {field: at_rate(curve, target, field, rate) for field, _ in figures}
+    values = {field: value for field, value in reached.items() if value is not None}
+    if len(values) == len(reached):
         floor = sum(point["floor"] for point in curve if point["target"] == target)
         return shown(values, figures) + (f" [{floor}]" if floor else "")
     smallest, largest = curve[0], curve[-1]
     near = smallest if target < smallest[rate] else largest if largest["target"] == target else None
-    if near and 1 / FAR < near[rate] / target < FAR and all(field in near for field in values):
+    if near and 1 / FAR < near[rate] / target < FAR and all(field in near for field in reached):
         return f"{shown(near, figures)} (at {near[rate]:.3f})"
     return "-"
 
@@ -175,7 +177,7 @@ def in_decibels(similarity: float) -> str:
     return f"{decibels(similarity):.2f}"
 
 
-def targets(lines: Sequence[Mapping]) -> str:
+def targets(lines: Sequence[Mapping[str, Any]]) -> str:
     """The table of targets: goal, value, and whether it is met."""
     rows = []
     for line in lines:
@@ -222,8 +224,9 @@ def others(entries: Sequence[published.Published]) -> str:
 def curve_of(entry: published.Published) -> Curve:
     """Published points as a curve that `rate_cell` takes. "psnr" is there where all points have it."""
     named = [{"bpp": bpp, "ms_ssim": similarity, "target": bpp, "floor": 0} for bpp, similarity, _ in entry.points]
-    if all(psnr is not None for _, _, psnr in entry.points):
-        named = [point | {"psnr": psnr} for point, (_, _, psnr) in zip(named, entry.points, strict=True)]
+    known = [psnr for _, _, psnr in entry.points if psnr is not None]
+    if len(known) == len(named):
+        named = [point | {"psnr": psnr} for point, psnr in zip(named, known, strict=True)]
     return named
 
 
@@ -237,7 +240,7 @@ def at_our_rates(one_quality: Curve | None) -> str:
     return table(["", *(f"{rate:g} bpp" for rate in RATES)], lines)
 
 
-def split(result: Mapping) -> str:
+def split(result: Mapping[str, Any]) -> str:
     """Two layers of equal qualities against one layer, and where the bytes of both went."""
     parts = ["Two layers of equal qualities against one layer at the same bytes, MS-SSIM."]
     rows = [
@@ -260,7 +263,7 @@ def split(result: Mapping) -> str:
     return "\n\n".join(parts)
 
 
-def boost(result: Mapping) -> str:
+def boost(result: Mapping[str, Any]) -> str:
     """Object against background at one rate, and what that says of the default."""
     parts = [
         f"Bits move between object and background at {BOOST_RATE:g} bpp; gains are over equal qualities, in dB of "
@@ -286,7 +289,7 @@ def boost(result: Mapping) -> str:
     return "\n\n".join(parts)
 
 
-def seconds(result: Mapping) -> str:
+def seconds(result: Mapping[str, Any]) -> str:
     """The table of times for one picture."""
     stages = result["seconds"]
     note = f"Median of a few Kodak pictures (768x512), default quality, two layers, models loaded. {result['machine']}."

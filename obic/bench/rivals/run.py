@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,11 @@ from obic.bench.common.coders import RIVALS, Coder, ObicCoder, RivalCoder
 from obic.bench.common.measure import measure
 from obic.bench.common.pictures import TestPicture
 from obic.bench.rivals.plan import ONE_LAYER, ONE_QUALITY, Plan, boost_of
-from obic.weights import segmenter_bytes
+from obic.segment import Segmenter
+from obic.weights import CodecModel, segmenter_bytes
 
-Row = dict[str, float | int | str | bool]
+Row = dict[str, Any]  # numbers, texts and truth values
+Identity = tuple[Any, ...]  # its values of IDENTITY
 
 IDENTITY = ("set", "picture", "content", "codec", "model", "target")
 
@@ -48,7 +51,7 @@ class Cache:
 
     def __init__(self, path: Path, known: Iterable[Row] = ()):
         self._path = path
-        self._rows: dict[tuple, Row] = {}
+        self._rows: dict[Identity, Row] = {}
         self._keep(known)
         if path.exists():
             data = path.read_bytes()
@@ -64,11 +67,14 @@ class Cache:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         self._keep(rows)
 
-    def get(self, identity: tuple) -> Row | None:
+    def get(self, identity: Identity) -> Row | None:
         """The row with these values of IDENTITY, or None."""
         return self._rows.get(identity)
 
-    def _keep(self, rows) -> None:
+    def __getitem__(self, identity: Identity) -> Row:
+        return self._rows[identity]
+
+    def _keep(self, rows: Iterable[Row]) -> None:
         self._rows |= {tuple(row[name] for name in IDENTITY): row for row in rows}
 
 
@@ -82,11 +88,11 @@ class Job:
     models: Mapping[str, str]
     rates: Plan
 
-    def identities(self) -> list[tuple]:
+    def identities(self) -> list[Identity]:
         """Those of all its rows."""
         return [self.identity(name, rate) for name, rates in self.rates.items() for rate in rates]
 
-    def identity(self, name: str, rate: float) -> tuple:
+    def identity(self, name: str, rate: float) -> Identity:
         """What tells the row of a codec at a rate from others (IDENTITY)."""
         return self.set, self.picture.name, self.content, name, self.models[name], rate
 
@@ -114,7 +120,8 @@ def jobs(sets: Mapping[str, Sequence[TestPicture]], plans: Mapping[str, Plan]) -
         families = [[each] for each in plans[name] if each in RIVALS]
         families.append([each for each in plans[name] if each not in RIVALS])
         for picture in pictures:
-            content = f"{zlib.crc32(picture.regions.tobytes(), zlib.crc32(picture.rgb.tobytes())):08x}"
+            regions = b"" if picture.regions is None else picture.regions.tobytes()
+            content = f"{zlib.crc32(regions, zlib.crc32(picture.rgb.tobytes())):08x}"
             for family in families:
                 yield Job(name, picture, content, known, {each: plans[name][each] for each in family})
 
@@ -135,7 +142,7 @@ def run(work: Sequence[Job], cache: Cache, workers: int, device: str) -> list[Ro
             for worker in multiprocessing.active_children():  # or what they have begun would be waited for
                 worker.terminate()
             raise
-    return [cache.get(identity) for job in work for identity in job.identities()]
+    return [cache[identity] for job in work for identity in job.identities()]
 
 
 def run_job(job: Job, device: str) -> list[Row]:
@@ -167,7 +174,7 @@ def coders(picture: TestPicture, names: Iterable[str], device: str) -> Iterator[
 
 
 @cache
-def _networks(device: str):
+def _networks(device: str) -> tuple[CodecModel, Segmenter]:
     return codec.load_model(device, encoder=True), codec.load_segmenter(device)
 
 

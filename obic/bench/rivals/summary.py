@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,7 +45,9 @@ SERIES = (
 ANCHORS = tuple(series for series in SERIES if series.title in ("HEVC intra, boxes not counted", "AVIF"))
 
 
-def summarise(rows: Iterable[Row], fingerprint: str, segmenter: Mapping[str, float] | None, seconds: Mapping) -> dict:
+def summarise(
+    rows: Iterable[Row], fingerprint: str, segmenter: Mapping[str, float] | None, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """All figures of the report. segmenter: as `segmentation.score` gives it, and
     `presence`; seconds: as `speed.measure_speed`."""
     means = curves(rows)
@@ -97,8 +99,8 @@ def split(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
 
 def boosts(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
     """Every boost at BOOST_RATE, with the gains of object and background over equal qualities, in dB."""
-    found = {boost: _point(of_set.get(boosted(boost), []), BOOST_RATE) for boost in BOOSTS}
-    found = {boost: point for boost, point in found.items() if point and "object_psnr" in point}
+    every = {boost: _point(of_set.get(boosted(boost), []), BOOST_RATE) for boost in BOOSTS}
+    found = {boost: point for boost, point in every.items() if point and "object_psnr" in point}
     lines = []
     for boost, point in found.items():
         line = {"boost": boost, "bpp": point["bpp"], "ms_ssim": point["ms_ssim"], "shift": point["background_shift"]}
@@ -117,7 +119,7 @@ def best_boost(lines: list[dict[str, float]]) -> int | None:
         if high["background_gain"] < -MOST_BACKGROUND_LOST:
             share = (MOST_BACKGROUND_LOST + low["background_gain"]) / (low["background_gain"] - high["background_gain"])
             return int(low["boost"] + share * (high["boost"] - low["boost"]))
-    return rising[-1]["boost"] if rising else None
+    return int(rising[-1]["boost"]) if rising else None
 
 
 class Target(NamedTuple):
@@ -130,7 +132,7 @@ class Target(NamedTuple):
     met: bool
 
 
-def targets(result: Mapping) -> list[Target]:
+def targets(result: Mapping[str, Any]) -> list[Target]:
     """The targets for the sets that were measured."""
     found = []
 

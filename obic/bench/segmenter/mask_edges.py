@@ -69,7 +69,7 @@ def band(truth: np.ndarray) -> np.ndarray:
     """bool [H, W]: no void, and within 8 pixels (of a chessboard's king) of the edge between object and background."""
     near = BAND + VOID_LINE
     known = truth != VOID
-    both = [box_mean(np.float32(known & side), near) > 0 for side in (truth > 0, truth == 0)]
+    both = [box_mean((known & side).astype(np.float32), near) > 0 for side in (truth > 0, truth == 0)]
     return known & both[0] & both[1]
 
 
@@ -117,7 +117,7 @@ def measure(seen: list[Seen], threshold: float, settings: Settings | None) -> tu
 
 def soft_alpha(seen: Seen, mask: np.ndarray, threshold: float, levels: int) -> int:
     """Bytes of how sure the segmenter is of each pixel near the edge, in so many levels, by WebP without loss."""
-    near = box_mean(np.float32(mask), SOFT)
+    near = box_mean(mask.astype(np.float32), SOFT)
     share = (leaning(whole(seen.logits, threshold) - threshold, seen.rgb) + 1) / 2
     share = np.where((near > 0) & (near < 1), share, mask)
     alpha = np.rint(np.rint(share * (levels - 1)) * (255 / (levels - 1))).astype(np.uint8)

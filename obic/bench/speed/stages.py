@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -41,6 +41,9 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 Seconds = dict[str, float]  # by stage; "total" too
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Process(NamedTuple):
     """Cost of a command: seconds from start to end, seconds of all cores, and the most bytes in memory."""
@@ -56,7 +59,7 @@ class _Clock:
     def __init__(self, device: str):
         self._device = device
         self._last = 0.0
-        self.seconds: Counter[str] = Counter()
+        self.seconds: Seconds = defaultdict(float)
 
     def now(self) -> float:
         if self._device == "cuda":
@@ -69,10 +72,10 @@ class _Clock:
             self.seconds[_TOLD.get(stage, stage)] += now - self._last
         self._last = now
 
-    def timed(self, stage: str, function: Callable) -> Callable:
+    def timed(self, stage: str, function: Callable[P, T]) -> Callable[P, T]:
         """The function, its time counted as that of a stage."""
 
-        def call(*args, **kwargs):
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
             start = self.now()
             try:
                 return function(*args, **kwargs)
@@ -84,12 +87,14 @@ class _Clock:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Within it everything is timed; "total" is all of it and "other" what belongs to no stage."""
-        coders = {name: self.timed("entropy", getattr(LayerCoder, name)) for name in ("encode", "decode")}
+        coders: dict[str, Any] = {
+            name: self.timed("entropy", getattr(LayerCoder, name)) for name in ("encode", "decode")
+        }
         start = self.now()
         with listening(self), patch.multiple(LayerCoder, **coders):
             yield
         whole = self.now() - start
-        self.seconds["other"] = whole - self.seconds.total()
+        self.seconds["other"] = whole - sum(self.seconds.values())
         self.seconds["total"] = whole
 
 
@@ -130,18 +135,19 @@ def measure_stages(
     clock = _Clock(device)
     rgb = clock.timed("read", read_picture)(path).rgb
     runs = [code_once(rgb, model, segmenter, device) for _ in range(repeats + (repeats > 1))][-repeats:]
+    *sides, files = zip(*runs, strict=True)
     encoding, decoding = (
-        {stage: median(run[side][stage] for run in runs) for stage in (*STAGES, "total")} for side in (0, 1)
+        {stage: median(run[stage] for run in side) for stage in (*STAGES, "total")} for side in sides
     )
     clock.timed("pixels", write_picture)(rgb)
-    return encoding | {"read": clock.seconds["read"]}, decoding | {"pixels": clock.seconds["pixels"]}, runs[-1][2]
+    return encoding | {"read": clock.seconds["read"]}, decoding | {"pixels": clock.seconds["pixels"]}, files[-1]
 
 
 def run_obic(
-    *arguments: str | os.PathLike, threads: int, backend: str = "auto", device: str = "cpu"
+    *arguments: str | os.PathLike[str], threads: int, backend: str = "auto", device: str = "cpu"
 ) -> Process:
     """`obic` with these arguments in a process of its own. Raises CalledProcessError where it fails."""
-    command = [sys.executable, "-c", _LAUNCH, sys.executable, "-m", "obic", *map(os.fspath, arguments)]
+    command = [sys.executable, "-c", _LAUNCH, sys.executable, "-m", "obic", *(os.fspath(each) for each in arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command += ["--device", device, "--backend", backend]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)

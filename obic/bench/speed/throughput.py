@@ -10,7 +10,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -28,6 +30,8 @@ Made by `python -m obic.bench.speed.throughput`: pictures per second over {pictu
 with one worker, models loaded.
 
 """
+
+T = TypeVar("T")
 
 
 def with_workers(folder: Path, jobs: Sequence[int], threads: int, device: str) -> list[tuple[str, float, float]]:
@@ -48,13 +52,13 @@ def in_batches(folder: Path, sizes: Sequence[int], device: str) -> list[tuple[st
     codec.decode_all(codec.encode_all(pictures[:1]))  # loads the networks
     rows = []
     for size in sizes:
-        files, encoding = _timed(lambda size=size: codec.encode_all(pictures, workers=1, batch_size=size))
-        _, decoding = _timed(lambda size=size, files=files: codec.decode_all(files, workers=1, batch_size=size))
+        files, encoding = _timed(partial(codec.encode_all, pictures, workers=1, batch_size=size))
+        _, decoding = _timed(partial(codec.decode_all, files, workers=1, batch_size=size))
         rows.append((f"`batch_size={size}`", encoding, decoding))
     return rows
 
 
-def _timed(work: Callable[[], list]) -> tuple[list, float]:
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -133,7 +134,7 @@ class Checked:
         return labels
 
 
-def _module(kind: str):
+def _module(kind: str) -> ModuleType:
     return import_module(f"obic.segment.adapters.{kind}")
 
 

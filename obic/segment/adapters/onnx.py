@@ -7,8 +7,10 @@ where an object is, of no class; more are classes, of which the largest wins, th
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -73,9 +75,11 @@ def names() -> list[tuple[str, str]]:
 
 def read_options(query: str) -> Options:
     """Raises UsageError for what is not an option, or has no such value."""
-    fields = {}
-    readers = {"size": _size, "mean": _numbers, "std": _numbers, "threshold": _share, "order": _one_of("rgb", "bgr"),
-               "values": _one_of(*VALUES), "labels": str}
+    fields: dict[str, Any] = {}
+    readers: dict[str, Callable[[str], Any]] = {
+        "size": _size, "mean": _numbers, "std": _numbers, "threshold": _share, "order": _one_of("rgb", "bgr"),
+        "values": _one_of(*VALUES), "labels": str,
+    }  # fmt: skip
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in readers:
             raise UsageError(f"there is no option {name!r}; choose {', '.join(readers)}")
@@ -89,7 +93,7 @@ def read_options(query: str) -> Options:
 class OnnxSegmenter:
     """session: onnxruntime's. Raises UsageError where the options do not fit the network."""
 
-    def __init__(self, session, options: Options):
+    def __init__(self, session: Any, options: Options):
         self._session, self._options = session, options
         taken = session.get_inputs()[0]
         shape = taken.shape
@@ -111,7 +115,8 @@ class OnnxSegmenter:
         if self._options.order == "bgr":
             values = values[..., ::-1]
         if self._type != np.uint8:
-            values = (np.float32(values) / 255 - np.float32(self._options.mean)) / np.float32(self._options.std)
+            mean, std = (np.asarray(each, np.float32) for each in (self._options.mean, self._options.std))
+            values = (values.astype(np.float32) / 255 - mean) / std
         values = values.transpose(2, 0, 1) if self._channels_first else values
         fed = np.ascontiguousarray(values[None], self._type)
         return self._labels(self._session.run(None, {self._name: fed})[0], rgb)
@@ -124,7 +129,7 @@ class OnnxSegmenter:
             raise UsageError(f"the network gives an output of {output.ndim} dimensions: no map of the picture")
         if output.dtype.kind in "iub":
             return _enlarged(output[..., 0] if output.ndim == 3 else output, rgb)
-        planes = np.float32(output[..., None] if output.ndim == 2 else output)
+        planes = (output[..., None] if output.ndim == 2 else output).astype(np.float32)
         count = planes.shape[2]
         if count > 2 and count != len(self.class_names):
             raise UsageError(f"the network knows {count} classes; say labels=FILE with as many names, a line each")
@@ -154,8 +159,8 @@ def _enlarged(labels: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 
 
 def _logit(share: np.ndarray | float) -> np.ndarray:
-    share = np.clip(np.float32(share), np.float32(LEAST_SHARE), np.float32(1 - LEAST_SHARE))
-    return np.log(share / (1 - share))
+    inside = np.clip(np.asarray(share, np.float32), np.float32(LEAST_SHARE), np.float32(1 - LEAST_SHARE))
+    return np.log(inside / (1 - inside))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -179,7 +184,7 @@ def _share(text: str) -> float:
     return float(text)
 
 
-def _one_of(*choices: str):
+def _one_of(*choices: str) -> Callable[[str], str]:
     def choose(text: str) -> str:
         if text not in choices:
             raise ValueError

@@ -6,6 +6,7 @@ import os
 import sys
 from functools import reduce
 from importlib import import_module
+from typing import Any
 
 from obic.errors import UsageError
 from obic.segment import Segmenter
@@ -24,7 +25,7 @@ def load(rest: str, device: str) -> Segmenter:
         raise UsageError(str(error)) from error
 
 
-def made(found: object) -> Segmenter:
+def made(found: Any) -> Segmenter:
     """What was named; an instance of it where that is a class."""
     return found() if isinstance(found, type) else found
 

@@ -5,6 +5,8 @@ They are trained on the pictures of COCO that have classes of PASCAL VOC, whose 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -42,7 +44,7 @@ class TorchvisionSegmenter:
     """network: pictures float32 [B, 3, h, w] -> {"out": logits [B, 1 + C, h, w]}. weights: of torchvision's
     WeightsEnum: the names of the classes, and the size and the statistics that the network wants."""
 
-    def __init__(self, network, weights):
+    def __init__(self, network: Any, weights: Any):
         self._network = network.eval().requires_grad_(False)
         self._wanted = weights.transforms()
         self.class_names = ("background", *weights.meta["categories"][1:])
@@ -55,7 +57,7 @@ class TorchvisionSegmenter:
         scale = short / min(rgb.shape[:2])
         rows, columns = (min(LONGEST * short, round(scale * side)) for side in rgb.shape[:2])
         picture = Image.fromarray(rgb).resize((columns, rows), Image.Resampling.BILINEAR)  # antialiased
-        mean, std = np.float32(self._wanted.mean), np.float32(self._wanted.std)
+        mean, std = (np.asarray(each, np.float32) for each in (self._wanted.mean, self._wanted.std))
         values = ((np.asarray(picture, np.float32) / 255 - mean) / std).transpose(2, 0, 1)
         device = next(self._network.parameters()).device
         with torch.inference_mode():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from obic.constants import CELL
 from obic.nn.blocks import Block
@@ -43,7 +44,7 @@ object), anything else for an object. Without masks, layers are random shapes. A
 all processes. docs/log/training-log.md has figures. The segmenter: `python -m obic.train.segmenter --help`."""
 
 
-def _begin(args: argparse.Namespace, places: Places) -> dict | None:
+def _begin(args: argparse.Namespace, places: Places) -> dict[str, Any] | None:
     """What the course goes on from, in the form of `read_codec`; None where it begins from scratch.
 
     Raises OSError, and ValueError where a file does not fit or would be overwritten.
@@ -68,11 +69,11 @@ def _begin(args: argparse.Namespace, places: Places) -> dict | None:
     return {**content, "log": asdict(replace(log, decay_from=log.crops, decay_crops=args.decay or 0))}
 
 
-def _blocks(args: argparse.Namespace) -> dict[str, int]:
+def _blocks(args: argparse.Namespace) -> dict[str, Any]:
     return dict(zip(("fine_blocks", "coarse_blocks"), args.blocks or (), strict=False))
 
 
-def _course(content: dict | None, args: argparse.Namespace, batches: Batches) -> Course:
+def _course(content: dict[str, Any] | None, args: argparse.Namespace, batches: Batches) -> Course:
     """The course that goes on from `content`; rates that are given replace those it had."""
     log = Log.of(content["log"]) if content else Log(decay_crops=args.decay or 0)
     given = {name: getattr(args, name) for name in ("muon_lr", "adam_lr", "weight_decay")}

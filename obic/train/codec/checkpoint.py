@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class Places:
             if place.exists():
                 raise ValueError(f"{place} is there already: go on with --resume, or name another --out")
 
-    def newest(self) -> dict:
+    def newest(self) -> dict[str, Any]:
         """The checkpoint that is furthest on, of those that are whole. Raises ValueError if there is none."""
         found = []
         for place in filter(Path.exists, self.all()):
@@ -62,7 +63,7 @@ class Places:
         say(f"going on with {place}")
         return content
 
-    def save(self, content: Mapping) -> None:
+    def save(self, content: Mapping[str, Any]) -> None:
         """By the first process alone. A copy that fails is said, and stops nothing."""
         if parallel.rank():
             return
@@ -76,7 +77,7 @@ class Places:
             except OSError as error:
                 say(f"no second copy: {error}")
 
-    def keep(self, content: Mapping) -> None:
+    def keep(self, content: Mapping[str, Any]) -> None:
         """The averaged weights alone, in float16, named for their crops: course-050k.pt beside course.pt."""
         if parallel.rank() == 0:
             path = self.out.with_name(f"{self.out.stem}-{content['log']['crops'] // 1000:03d}k.pt")
@@ -84,7 +85,7 @@ class Places:
             save_whole(path, {"shape": content["shape"], "state": state, "log": content["log"]})
 
 
-def read_codec(path: str | Path) -> dict:
+def read_codec(path: str | Path) -> dict[str, Any]:
     """What is known of a codec in training: `shape`, `state` (averaged weights, float32) and `log`, and of a checkpoint
     to go on with what `obic.train.codec.course` adds.
 
@@ -102,7 +103,7 @@ def read_codec(path: str | Path) -> dict:
     return content
 
 
-def checkpoint_log(path: str | Path) -> dict:
+def checkpoint_log(path: str | Path) -> dict[str, Any]:
     """What a codec's checkpoint says of its course (`obic.train.codec.course.Log`). Raises as `read_codec` does."""
     return read_codec(path)["log"]
 
@@ -112,7 +113,7 @@ def load_checkpoint(path: str | Path) -> CodecNetwork:
     return averaged_network(read_codec(path))
 
 
-def averaged_network(content: Mapping) -> CodecNetwork:
+def averaged_network(content: Mapping[str, Any]) -> CodecNetwork:
     """The network of what `read_codec` gives, with its averaged weights."""
     network = CodecNetwork(Shape.of(content["shape"]))
     network.load_state_dict(content["state"])

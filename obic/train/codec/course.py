@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 
@@ -50,7 +51,7 @@ class Log:
     weight_decay: float = 0.1
 
     @classmethod
-    def of(cls, facts: Mapping) -> Log:
+    def of(cls, facts: Mapping[str, Any]) -> Log:
         """Of what a checkpoint says, of an older kind too."""
         return cls(**{each.name: facts[each.name] for each in fields(cls) if each.name in facts})
 
@@ -65,7 +66,7 @@ class Course:
 
     def __init__(self, network: CodecNetwork, batches: Batches, log: Log):
         self.network, self.batches, self.log = network, batches, log
-        network.to(batches.device, memory_format=torch.channels_last).train()
+        network.to(batches.device).to(memory_format=torch.channels_last).train()
         parallel.start_equal(network)
         self.optimisers = Optimisers(network, log.muon_lr, log.adam_lr, weight_decay=log.weight_decay)
         self.average = Average(network)
@@ -104,7 +105,7 @@ class Course:
         self.log.usual = loss if usual is None else usual + 0.1 * (loss - usual)
         return True
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """What `restore` takes, and more than `load_checkpoint` needs; `state` is the average. Called by all processes,
         as each has random numbers of its own."""
         return {
@@ -117,7 +118,7 @@ class Course:
             "log": asdict(self.log),
         }
 
-    def restore(self, content: Mapping) -> None:
+    def restore(self, content: Mapping[str, Any]) -> None:
         """Goes on from what a checkpoint holds (`checkpoint.read_codec`). What it lacks begins anew: without weights of
         their own the average stands for them, optimisers warm up again, and crops are drawn from another seed."""
         self.log = Log.of(content["log"])
@@ -138,13 +139,13 @@ class Course:
         torch.manual_seed(seed)
         self.batches.random.seed(seed)
 
-    def _random_state(self) -> dict:
+    def _random_state(self) -> dict[str, Any]:
         state = {"batches": self.batches.random.getstate(), "cpu": torch.get_rng_state()}
         if self._on_cuda:
             state["cuda"] = torch.cuda.get_rng_state(self.batches.device)
         return state
 
-    def _set_random_state(self, state: Mapping) -> None:
+    def _set_random_state(self, state: Mapping[str, Any]) -> None:
         self.batches.random.setstate(state["batches"])
         torch.set_rng_state(state["cpu"])
         if self._on_cuda and "cuda" in state:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ MIDDLE = (26, 92)  # lambda from 0.23 to 12.3
 class Batches:
     """Random crops with random layers and qualities, without end. The pictures lie on the device and are cut there."""
 
-    def __init__(self, samples: list[Sample], size: int, count: int, device: str, seed: int):
+    def __init__(self, samples: Sequence[Sample], size: int, count: int, device: str, seed: int):
         self.size, self.count, self.device = size, count, device
         self.random = random.Random(seed)
         self.pictures = [torch.from_numpy(s.rgb).to(device) for s in samples]
@@ -76,7 +76,7 @@ class Rows(NamedTuple):
     """The layers of a batch of B pictures that have any cells, one a row: the picture and the layer of each [R], its
     cells [R, 1, h, w] and its quality [R]."""
 
-    count: int  # B
+    n_pictures: int  # B
     pictures: Tensor
     numbers: Tensor
     cells: Tensor
@@ -85,7 +85,7 @@ class Rows(NamedTuple):
     def joined(self, maps: Tensor, kept: Tensor | None = None) -> Tensor:
         """Maps of the layers [R, C, h, w], 0 outside their cells -> of the pictures [B, C, h, w]. kept: [R], 1 or 0."""
         maps = maps if kept is None else maps * kept[:, None, None, None]
-        return maps.new_zeros(self.count, *maps.shape[1:]).index_add(0, self.pictures, maps)
+        return maps.new_zeros(self.n_pictures, *maps.shape[1:]).index_add(0, self.pictures, maps)
 
 
 def any_quality(generator: random.Random) -> float:
@@ -98,7 +98,9 @@ def middle_quality(generator: random.Random) -> float:
     return generator.uniform(*MIDDLE)
 
 
-def draw_rows(layers: Tensor, generator: random.Random, draw_quality: Callable = any_quality) -> Rows:
+def draw_rows(
+    layers: Tensor, generator: random.Random, draw_quality: Callable[[random.Random], float] = any_quality
+) -> Rows:
     """Rows of cells of the layers [B, L, h, w] with random qualities: one for the picture, or one for each layer."""
     pictures, numbers = layers.any(-1).any(-1).nonzero().unbind(1)
     values, previous = [], -1

@@ -66,8 +66,8 @@ def report(path: Path, pictures: list[Tensor]) -> None:
         print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}")
     curve = [{"bpp": bpp, "ms_ssim": score} for bpp, score in points]
     for rate in ESTIMATED_RATES:
-        score = at_rate(curve, rate, "ms_ssim")
-        print(f"{rate} bpp  " + ("outside the curve" if score is None else f"MS-SSIM {score:.4f}"), flush=True)
+        found = at_rate(curve, rate, "ms_ssim")
+        print(f"{rate} bpp  " + ("outside the curve" if found is None else f"MS-SSIM {found:.4f}"), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from torch import Tensor
 SCALE = ".scale"
 
 
-def write_small_copy(path: Path, content: Mapping) -> None:
+def write_small_copy(path: Path, content: Mapping[str, Any]) -> None:
     """content: shape, state and log of a checkpoint (`obic.train.codec.checkpoint.read_codec`)."""
-    arrays = {"about": np.array(json.dumps({"shape": content["shape"], "log": content["log"]}))}
+    arrays: dict[str, Any] = {"about": np.array(json.dumps({"shape": content["shape"], "log": content["log"]}))}
     for name, value in content["state"].items():
         if value.ndim in (2, 4) and min(value.shape[0], value[0].numel()) > 16:
             arrays[name], arrays[name + SCALE] = _int8(value)
@@ -33,7 +34,7 @@ def write_small_copy(path: Path, content: Mapping) -> None:
     draft.replace(path)
 
 
-def read_small_copy(path: Path) -> dict:
+def read_small_copy(path: Path) -> dict[str, Any]:
     """-> shape, state (float32) and log. Raises ValueError if it is something else."""
     with path.open("rb") as file:
         try:

@@ -66,6 +66,8 @@ def _integers(values: torch.Tensor, dtype: type) -> np.ndarray:
 
 def hyper_arrays(prior: HyperPrior) -> dict[str, np.ndarray]:
     """The arrays of a weights file that hold the prior of z (spec 7), one of four passes."""
+    if prior.weight is None:
+        raise ValueError("a prior of one pass has no weights")
     return {
         "hyper_index": prior.table_rows.astype(np.uint8),
         "hyper_offset": prior.offset.astype(np.int8),

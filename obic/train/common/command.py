@@ -7,9 +7,11 @@ import argparse
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +19,8 @@ from obic.constants import CELL
 from obic.errors import ObicError
 from obic.train.common import parallel
 from obic.train.common.curves import say
+
+T = TypeVar("T")
 
 
 def positive(text: str) -> float:
@@ -53,7 +57,7 @@ def device(text: str) -> str:
     return text
 
 
-def _bounded(value, text, fits, complaint):
+def _bounded(value: T, text: str, fits: Callable[[T], bool], complaint: str) -> T:
     if not fits(value):
         raise argparse.ArgumentTypeError(f"{text} {complaint}")
     return value
@@ -102,11 +106,11 @@ class Budget:
         self._before = {each: signal.signal(each, self._stop) for each in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
 
-    def _stop(self, number: int, frame) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
         signal.signal(number, signal.SIG_DFL)
 

@@ -53,6 +53,6 @@ class Curves:
             self._row("a", (f"{minutes:.2f}", step, *(f"{fact:.6g}" for fact in facts), *figures))
         return means[0]
 
-    def _row(self, mode: str, row: Sequence) -> None:
+    def _row(self, mode: str, row: Sequence[object]) -> None:
         with self._path.open(mode, newline="") as file:
             csv.writer(file).writerow(row)

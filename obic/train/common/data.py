@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from obic.masks import OBJECT, VOID
-from obic.segment.deeplab import CLASSES
+from obic.segment.shapes import CLASSES
 from obic.train.common import parallel
 
 TRAINING_SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
@@ -34,6 +34,21 @@ class Sample:
     mask: np.ndarray | None
     source: str = ""
     mask_kind: str = "none"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The mask. Raises ValueError where there is none."""
+        if self.mask is None:
+            raise ValueError(f"{self.name} has no mask")
+        return self.mask
+
+
+class _Stored(NamedTuple):
+    """A sample whose arrays lie in a file: the sample without them, and the start and shape of each there."""
+
+    bare: Sample
+    rgb: tuple[int, tuple[int, ...]]
+    mask: tuple[int, tuple[int, ...]] | None
 
 
 def load_samples(paths: Iterable[str | Path], long_side: int | None = None, limit: int | None = None) -> list[Sample]:
@@ -64,21 +79,25 @@ def shared_samples(
     parallel.gathered(None)  # all have mapped it
     if parallel.rank() == 0:
         Path(name).unlink()
-    return [replace(each, rgb=_mapped(memory, *each.rgb), mask=_mapped(memory, *each.mask)) for each in samples]
+    return [
+        replace(bare, rgb=_mapped(memory, *rgb), mask=None if mask is None else _mapped(memory, *mask))
+        for bare, rgb, mask in samples
+    ]
 
 
-def _written(sample: Sample, file: BinaryIO) -> Sample:
-    """The sample with the place and shape of its arrays in the file instead of these."""
-    places = []
-    for array in (sample.rgb, sample.mask):
-        places.append((file.tell(), () if array is None else array.shape))
-        if array is not None:
-            file.write(array.tobytes())
-    return replace(sample, rgb=places[0], mask=places[1])
+def _written(sample: Sample, file: IO[bytes]) -> _Stored:
+    """Writes a sample's arrays to a file."""
+    def place(array: np.ndarray) -> tuple[int, tuple[int, ...]]:
+        start = file.tell()
+        file.write(array.tobytes())
+        return start, array.shape
+
+    bare = replace(sample, rgb=np.empty(0, np.uint8), mask=None)
+    return _Stored(bare, place(sample.rgb), None if sample.mask is None else place(sample.mask))
 
 
-def _mapped(memory: np.ndarray, start: int, shape: tuple[int, ...]) -> np.ndarray | None:
-    return memory[start : start + math.prod(shape)].reshape(shape) if shape else None
+def _mapped(memory: np.ndarray, start: int, shape: tuple[int, ...]) -> np.ndarray:
+    return memory[start : start + math.prod(shape)].reshape(shape)
 
 
 def read_samples(
@@ -138,12 +157,14 @@ def _read_folder(path: Path, long_side: int | None) -> Iterator[Sample]:
     yield from _read(names, lambda name: (path / name).read_bytes(), path, path.resolve().name, {}, long_side)
 
 
-def _read(names: Iterable[str], read: Callable[[str], bytes], path: Path, source: str, rows: Mapping[str, Mapping],
-          long_side: int | None) -> Iterator[Sample]:
+def _read(
+    names: Iterable[str], read: Callable[[str], bytes], path: Path, source: str,
+    rows: Mapping[str, Mapping[str, str]], long_side: int | None,
+) -> Iterator[Sample]:
     """The samples among the files of a zip or a folder. rows: of the index, by name."""
     for name, mask in sorted(with_masks(names).items()):
         stem = name.rsplit(".", 1)[0]
-        row = {"set": source, "mask": "exact" if mask else "none"} | rows.get(stem, {})
+        row = {"set": source, "mask": "exact" if mask else "none", **rows.get(stem, {})}
         try:
             rgb, labels = _sides_at_most(long_side, _picture(read(name)), _labels(read(mask)) if mask else None)
         except (OSError, ValueError) as error:
@@ -211,4 +232,4 @@ def _sides_at_most(
 
 
 def _reason(error: Exception) -> str:
-    return "not a picture of a known kind" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    return "not a picture of a known kind" if isinstance(error, UnidentifiedImageError) else str(error)

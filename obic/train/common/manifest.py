@@ -7,20 +7,21 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from obic.weights import MANIFEST
 
 
-def read_manifest(folder: Path) -> dict:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises ValueError where there is none."""
     if not (folder / MANIFEST).is_file():
         raise ValueError(f"{folder} is not a folder of weights: it has no {MANIFEST}")
     return json.loads((folder / MANIFEST).read_text())
 
 
-def default_entry(folder: Path) -> dict:
+def default_entry(folder: Path) -> dict[str, Any]:
     """What the manifest says of the default codec. Raises ValueError if there is none."""
     manifest = read_manifest(folder)
     for each in manifest["codecs"]:
@@ -29,7 +30,7 @@ def default_entry(folder: Path) -> dict:
     raise ValueError(f"{folder} has no codec")
 
 
-def write_codec(folder: Path, data: bytes, entry: Mapping) -> None:
+def write_codec(folder: Path, data: bytes, entry: Mapping[str, Any]) -> None:
     """Puts a codec's file, as its manifest's entry names it, into a folder, and makes it the default codec; what it
     replaces goes, with its looks, once the new one is there."""
     manifest = _manifest(folder)
@@ -40,7 +41,7 @@ def write_codec(folder: Path, data: bytes, entry: Mapping) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def write_look(folder: Path, look: str, data: bytes, training: Mapping) -> Path:
+def write_look(folder: Path, look: str, data: bytes, training: Mapping[str, Any]) -> Path:
     """Puts a look of the default codec into its folder, and returns its file. Raises ValueError if it has no codec."""
     manifest = read_manifest(folder)
     name = default_entry(folder)["fingerprint"]
@@ -52,7 +53,7 @@ def write_look(folder: Path, look: str, data: bytes, training: Mapping) -> Path:
     return path
 
 
-def write_segmenter(path: Path, data: bytes, training: Mapping) -> None:
+def write_segmenter(path: Path, data: bytes, training: Mapping[str, Any]) -> None:
     """Writes a segmenter's file, and names it in its folder's manifest."""
     manifest = _manifest(path.parent)
     _write(path, data)
@@ -62,8 +63,8 @@ def write_segmenter(path: Path, data: bytes, training: Mapping) -> None:
 
 def file_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     """A weights file: the same arrays give the same bytes."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **dict(sorted(arrays.items())))
+    buffer, named = io.BytesIO(), dict[str, Any](sorted(arrays.items()))
+    np.savez(buffer, **named)
     return buffer.getvalue()
 
 
@@ -72,11 +73,11 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _manifest(folder: Path) -> dict:
+def _manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder) if (folder / MANIFEST).exists() else {"codecs": []}
 
 
-def _write_manifest(folder: Path, manifest: Mapping) -> None:
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     _write(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
 
 

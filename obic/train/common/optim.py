@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,26 +43,27 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
             by_shape = defaultdict(list)
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape[p.shape[0], p[0].numel()].append(p)
-            stacks = [torch.stack([self._momentum(p, group["momentum"]) for p in each]) for each in by_shape.values()]
+                    by_shape[p.shape[0], p[0].numel()].append((p, p.grad))
+            momentum = group["momentum"]
+            stacks = [torch.stack([self._momentum(*each, momentum) for each in pairs]) for pairs in by_shape.values()]
             parallel.share_out(stacks, orthogonalise)
-            for ((rows, columns), params), directions in zip(by_shape.items(), stacks, strict=True):
+            for ((rows, columns), pairs), directions in zip(by_shape.items(), stacks, strict=True):
                 scale = 0.2 * max(rows, columns) ** 0.5
-                for p, direction in zip(params, directions, strict=True):
+                for (p, _), direction in zip(pairs, directions, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(direction.view_as(p), alpha=-group["lr"] * scale)
 
-    def _momentum(self, p: nn.Parameter, momentum: float) -> Tensor:
+    def _momentum(self, p: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
         state = self.state[p]
         buffer = state.setdefault("momentum", torch.zeros_like(p))
-        buffer.mul_(momentum).add_(p.grad)
-        return p.grad.add(buffer, alpha=momentum).reshape(p.shape[0], -1)
+        buffer.mul_(momentum).add_(gradient)
+        return gradient.add(buffer, alpha=momentum).reshape(p.shape[0], -1)
 
 
 class Clipping:
@@ -98,11 +100,12 @@ class Optimisers:
 
     def __init__(self, model: nn.Module, muon_lr: float = 0.005, adam_lr: float = 1e-3, warmup: int = 50,
                  weight_decay: float = 0.0):
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for p in model.parameters():
             if p.requires_grad:
                 (matrices if p.ndim in (2, 4) and min(p.shape[0], p[0].numel()) > 16 else others).append(p)
-        self.optimisers = [Muon(matrices, muon_lr, weight_decay=weight_decay),
+        self.optimisers: list[torch.optim.Optimizer] = [Muon(matrices, muon_lr, weight_decay=weight_decay),
                            torch.optim.AdamW(others, adam_lr, betas=(0.9, 0.98), weight_decay=0.0)]
         self.clipping = Clipping(matrices + others)
         self.rates = (muon_lr, adam_lr)
@@ -120,12 +123,12 @@ class Optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """All that `restore` needs to go on as if nothing had been between."""
         moments = [optimiser.state_dict()["state"] for optimiser in self.optimisers]
         return {"steps": self.steps, "usual": self.clipping.usual, "moments": moments}
 
-    def restore(self, state: Mapping) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state` gave, of optimisers for the same parameters; the rates and the decay stay."""
         self.steps, self.clipping.usual = state["steps"], state["usual"]
         for optimiser, moments in zip(self.optimisers, state["moments"], strict=True):

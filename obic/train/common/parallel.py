@@ -7,7 +7,8 @@ In a single process nothing is exchanged.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -51,7 +52,7 @@ def agreed(share: float) -> float:
     return value.item()
 
 
-def means_and_largest(means: Sequence[float], largest: float) -> tuple[list[float], float]:
+def means_and_largest(means: Iterable[float], largest: float) -> tuple[list[float], float]:
     """The means over the processes of figures of each, and the largest of another."""
     if count() == 1:
         return [float(mean) for mean in means], float(largest)
@@ -62,7 +63,7 @@ def means_and_largest(means: Sequence[float], largest: float) -> tuple[list[floa
     return [column.mean().item() for column in columns], last.max().item()
 
 
-def gathered(own: object) -> list:
+def gathered(own: object) -> list[Any]:
     """What every process has, by rank."""
     every = [own] * count()
     if count() > 1:

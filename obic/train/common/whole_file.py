@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-def save_whole(path: Path, content: Mapping) -> None:
+def save_whole(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a file for `read_whole`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".tmp")
@@ -20,7 +21,7 @@ def save_whole(path: Path, content: Mapping) -> None:
     draft.replace(path)
 
 
-def read_whole(path: str | Path, *names: str) -> dict:
+def read_whole(path: str | Path, *names: str) -> dict[str, Any]:
     """What `save_whole` wrote, on the CPU. Raises ValueError if it is something else, or lacks one of the names."""
     with Path(path).open("rb") as file:
         try:

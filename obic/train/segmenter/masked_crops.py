@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obic.masks import VOID
-from obic.segment.deeplab import CLASSES
+from obic.segment.shapes import CLASSES
 from obic.train.common.data import Sample
 from obic.train.segmenter import no_object
 
@@ -25,6 +26,14 @@ PSEUDO_WEIGHT = 0.5  # a teacher's mask counts less than a person's
 # Of a crop, in long sides of its picture; of one without an object a small part has none either.
 WINDOWS, PASTE_WINDOWS, EMPTY_WINDOWS = (0.55, 1.15), (0.7, 2.0), (0.3, 1.15)
 PASTES = 0.3  # of the crops get the objects of another picture
+
+
+class Batch(NamedTuple):
+    """rgb: float [B, 3, S, S] in 0..1; labels: int64 [B, S/4, S/4]; weights: float [B]."""
+
+    rgb: Tensor
+    labels: Tensor
+    weights: Tensor
 
 
 def random_crop(
@@ -82,34 +91,38 @@ def jitter(rgb: Tensor) -> Tensor:
 def drawing_chances(samples: list[Sample]) -> list[float]:
     """How often each sample is drawn: the weight of its set, times the repeat factor of the rarest VOC class in it
     (Gupta et al. 2019, "LVIS", section 4.2)."""
-    present = [np.intersect1d(s.mask, CLASS_LABELS) for s in samples]
+    present = [np.intersect1d(s.labels, CLASS_LABELS) for s in samples]
     share = np.bincount(np.concatenate(present), minlength=CLASSES + 1) / len(samples)
     repeats = np.sqrt(np.maximum(1.0, COMMON / np.maximum(share, 1e-9)))
     return [SET_WEIGHTS.get(s.source, OTHER_SETS) * max((repeats[label] for label in labels), default=1.0)
             for s, labels in zip(samples, present, strict=True)]
 
 
-def batches(samples: list[Sample], device: torch.device) -> Iterator:
-    """Endless: send (side, count) and get rgb float [B, 3, S, S], labels int64 [B, S/4, S/4], weights float [B].
+def batches(samples: list[Sample], device: torch.device) -> Callable[[int, int], Batch]:
+    """A function of side and count that draws a batch of so many crops.
 
     The pictures lie on the device and are cut there.
     """
-    pictures = [(torch.from_numpy(s.rgb).to(device), torch.from_numpy(s.mask).to(device)) for s in samples]
+    pictures = [(torch.from_numpy(s.rgb).to(device), torch.from_numpy(s.labels).to(device)) for s in samples]
     chances = drawing_chances(samples)
     lends = [chance * (s.mask_kind != "pseudo") for s, chance in zip(samples, chances, strict=True)]
 
-    def crop(number: int) -> tuple[Tensor, Tensor]:
+    def crop(number: int, side: int) -> tuple[Tensor, Tensor]:
         windows = EMPTY_WINDOWS if samples[number].source == no_object.SOURCE else WINDOWS
         below = random_crop(*pictures[number], side, windows)
         if not any(lends) or random.random() >= PASTES:
             return below
         return pasted(below, random_crop(*random.choices(pictures, lends)[0], side, PASTE_WINDOWS))
 
-    side, count = yield
-    while True:
+    def draw(side: int, count: int) -> Batch:
         chosen = random.choices(range(len(samples)), chances, k=count)
-        crops, labels = zip(*map(crop, chosen), strict=True)
+        crops, labels = zip(*(crop(number, side) for number in chosen), strict=True)
         centres = slice(LOGIT_STRIDE // 2, None, LOGIT_STRIDE)
-        labels = torch.stack(labels)[:, centres, centres].long()
         sure = [PSEUDO_WEIGHT if samples[number].mask_kind == "pseudo" else 1.0 for number in chosen]
-        side, count = yield jitter(torch.stack(crops).float() / 255), labels, torch.tensor(sure, device=device)
+        return Batch(
+            jitter(torch.stack(crops).float() / 255),
+            torch.stack(labels)[:, centres, centres].long(),
+            torch.tensor(sure, device=device),
+        )
+
+    return draw

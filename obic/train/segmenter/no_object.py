@@ -23,13 +23,13 @@ SOURCE = "no object"
 
 def names(use: str) -> set[str]:
     """use: "training" or "held-out"."""
-    with files(__package__).joinpath("no_object.csv").open(newline="") as file:
+    with files(__package__).joinpath("no_object.csv").open("r", encoding="utf-8") as file:
         return {row["name"] for row in csv.DictReader(file) if row["use"] == use}
 
 
 def is_empty(sample: Sample) -> bool:
     """Whether a sample's mask has no object."""
-    return not ((sample.mask > 0) & (sample.mask != VOID)).any()
+    return not ((sample.labels > 0) & (sample.labels != VOID)).any()
 
 
 def without_guesses(samples: Iterable[Sample]) -> list[Sample]:
@@ -39,7 +39,7 @@ def without_guesses(samples: Iterable[Sample]) -> list[Sample]:
     kept = []
     for sample in samples:
         if sample.name in known:
-            kept.append(replace(sample, mask=np.zeros_like(sample.mask), mask_kind="exact", source=SOURCE))
+            kept.append(replace(sample, mask=np.zeros_like(sample.labels), mask_kind="exact", source=SOURCE))
         elif sample.mask_kind != "pseudo" or not is_empty(sample):
             kept.append(sample)
     return kept

@@ -47,9 +47,9 @@ def points(network: DeepLab, held_out: HeldOut, long_side: int) -> list[Point]:
     both, either, lost = np.zeros((3, len(THRESHOLDS)))
     for sample in held_out.objects:
         logits = segmenter.logits(sample.rgb)
-        counted, target = sample.mask != VOID, sample.mask > 0
+        counted, target = sample.labels != VOID, sample.labels > 0
         for i, threshold in enumerate(THRESHOLDS):
-            guess = foreground(logits, threshold, *sample.mask.shape)
+            guess = foreground(logits, threshold, *sample.labels.shape)
             both[i] += (guess & target & counted).sum()
             either[i] += ((guess | target) & counted).sum()
             lost[i] += not guess.any()

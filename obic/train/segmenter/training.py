@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from obic.segment.deeplab import LITE, DeepLab
+from obic.segment.deeplab import DeepLab
+from obic.segment.shapes import LITE
 from obic.train.common import parallel
 from obic.train.common.bfloat16 import mixed_precision
 from obic.train.common.command import Budget, join_processes, plain_errors
@@ -27,7 +28,7 @@ from obic.train.segmenter.held_out import held_out_scores, masked_samples, split
 from obic.train.segmenter.imagenet import pretrained
 from obic.train.segmenter.int8_file import CHECKPOINT, packed
 from obic.train.segmenter.mask_loss import LOSS_WEIGHTS, LOSSES, loss_terms
-from obic.train.segmenter.masked_crops import batches
+from obic.train.segmenter.masked_crops import Batch, batches
 from obic.train.segmenter.unfold import unfold_norms
 
 FINE_TUNING_RATES = (3e-4, 1.5e-3)  # of the backbone and the head
@@ -68,8 +69,8 @@ class Start(NamedTuple):
     average: dict[str, Tensor] | None = None
 
 
-def start(args: argparse.Namespace, source: Iterator) -> Start:
-    """From ImageNet's weights or from scratch, from packed weights, or from a checkpoint. source: `batches`.
+def start(args: argparse.Namespace, draw: Callable[[int, int], Batch]) -> Start:
+    """From ImageNet's weights or from scratch, from packed weights, or from a checkpoint. draw: of `batches`.
 
     Raises OSError, and ValueError where a file is something else or does not fit.
     """
@@ -77,7 +78,7 @@ def start(args: argparse.Namespace, source: Iterator) -> Start:
     if not path:
         return Start(pretrained() if args.backbone == LITE else DeepLab(args.backbone), args.done)
     if args.init and path.suffix == ".npz":
-        pictures = [source.send((SCRATCH_STAGES[1][1], 64))[0].cpu() for _ in range(8)]
+        pictures = [draw(SCRATCH_STAGES[1][1], 64).rgb.cpu() for _ in range(8)]
         begun = Start(unfold_norms(packed(path), pictures), args.done)
     else:
         state = read_whole(path, *CHECKPOINT)
@@ -96,23 +97,23 @@ def train(args: argparse.Namespace) -> None:
         device = torch.device(join_processes(args))
         training, held_out = split(masked_samples(args), args.held_out)
         say(f"{len(training)} pictures to train on, {sum(map(len, held_out))} held out")
-        source = batches(training, device)
-        next(source)
-        model, done, averaged = start(args, source)
+        draw = batches(training, device)
+        model, done, averaged = start(args, draw)
         args.out.mkdir(parents=True, exist_ok=True)
     tuned = model.backbone == LITE
     stages = PRETRAINED_STAGES if tuned else SCRATCH_STAGES
-    model = model.to(device, memory_format=torch.channels_last).train()
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     parallel.start_equal(model)
     average = Average(model, args.average)
     if averaged:
         average.state, average.updates = {name: value.to(device) for name, value in averaged.items()}, 10_000
     if tuned:
         dilate_by_phases(model)
-        optimisers = FineTuning(model, tuple(args.rate * rate for rate in FINE_TUNING_RATES))
+        of_backbone, of_head = FINE_TUNING_RATES
+        optimisers: Optimisers = FineTuning(model, (args.rate * of_backbone, args.rate * of_head))
     else:
         optimisers = Optimisers(model, args.rate * 0.005, args.rate * 1e-3, weight_decay=0.1)
-    shadow = DeepLab(model.backbone).to(device, memory_format=torch.channels_last)
+    shadow = DeepLab(model.backbone).to(device).to(memory_format=torch.channels_last)
 
     step, seen, losses, next_save, next_report = 0, 0, [], args.save * 60, args.report * 60
     with Budget(args.minutes) as budget:
@@ -123,11 +124,12 @@ def train(args: argparse.Namespace) -> None:
             number = max(2, round(number * args.batch_scale))
             if tuned:
                 hold(model, progress > LATE)
-            rgb, labels, weights = source.send((side, number))
+            rgb, labels, weights = draw(side, number)
             with mixed_precision(device):
                 logits = model(rgb.contiguous(memory_format=torch.channels_last))
             terms = loss_terms(logits, labels, weights)
-            sum(weight * term for weight, term in zip(LOSS_WEIGHTS, terms, strict=True)).backward()
+            foreground, overlap, classes = (weight * term for weight, term in zip(LOSS_WEIGHTS, terms, strict=True))
+            (foreground + overlap + classes).backward()
             parallel.average_gradients(model)
             optimisers.step(progress)
             average.update(model)

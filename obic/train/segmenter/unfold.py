@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from obic.segment.deeplab import DeepLab
 from obic.segment.torch_deeplab import norms
@@ -25,8 +26,8 @@ def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
     network = DeepLab(folded.backbone)
     pairs, state = norms(network), folded.state_dict()
     biases = {norm: state.pop(f"{convolution}.bias") for norm, convolution in pairs}
-    for norm, _ in pairs:
-        state |= network.get_submodule(norm).state_dict(prefix=f"{norm}.")
+    for name, _ in pairs:
+        state |= network.get_submodule(name).state_dict(prefix=f"{name}.")
     network.load_state_dict(state)
     moments = {convolution: _Moments() for _, convolution in pairs}
     hooks = [folded.get_submodule(name).register_forward_hook(each.see) for name, each in moments.items()]
@@ -36,12 +37,13 @@ def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
         hook.remove()
     for name, convolution in pairs:
         norm, (mean, variance) = network.get_submodule(name), moments[convolution].result()
-        weight = network.get_submodule(convolution).weight
+        assert isinstance(norm, nn.BatchNorm2d)  # or `norms` had not named it
+        weight = network.get_parameter(f"{convolution}.weight")
         factor = USUAL_WEIGHT / weight.square().mean((1, 2, 3)).sqrt().clamp(min=1e-6)
         weight.mul_(factor[:, None, None, None])
-        norm.running_mean.copy_((mean - biases[name]) * factor)  # of the convolution alone
-        norm.running_var.copy_(variance * factor.square())
-        norm.weight.copy_((norm.running_var + norm.eps).sqrt() / factor)
+        norm.get_buffer("running_mean").copy_((mean - biases[name]) * factor)  # of the convolution alone
+        spread = norm.get_buffer("running_var").copy_(variance * factor.square())
+        norm.weight.copy_((spread + norm.eps).sqrt() / factor)
         norm.bias.copy_(mean)
     return network
 
@@ -49,10 +51,10 @@ def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
 class _Moments:
     """Mean and variance of each channel of what a module puts out."""
 
-    def __init__(self):
-        self.count, self.sum, self.squares = 0, 0.0, 0.0
+    def __init__(self) -> None:
+        self.count, self.sum, self.squares = 0, *torch.zeros(2, dtype=torch.float64)
 
-    def see(self, module, inputs, output: Tensor) -> None:
+    def see(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         values = output.double().transpose(0, 1).flatten(1)
         self.count += values.shape[1]
         self.sum, self.squares = self.sum + values.sum(1), self.squares + values.square().sum(1)

@@ -12,6 +12,7 @@ import argparse
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,15 +64,16 @@ def decoded_features(
 
 
 def train(
-    network: CodecNetwork, views: Views, batches: Batches, minutes: float, save: Callable[[dict, dict], None],
-    curves: Curves, muon_lr: float, start_from: Mapping[str, Tensor] | None = None,
+    network: CodecNetwork, views: Views, batches: Batches, minutes: float,
+    save: Callable[[dict[str, Tensor], dict[str, Any]], None], curves: Curves, muon_lr: float,
+    start_from: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Trains a synthesis for a time budget, from the network's own or from the weights of an earlier look. save(state,
     log): called with its averaged weights now and then."""
     device = batches.device
-    network.to(device, memory_format=torch.channels_last).requires_grad_(False)
-    views.to(device, memory_format=torch.channels_last)
-    synthesis = with_grain(network.synthesis, network.shape, GRAIN).to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
+    views.to(device).to(memory_format=torch.channels_last)
+    synthesis = with_grain(network.synthesis, network.shape, GRAIN).to(device).to(memory_format=torch.channels_last)
     if start_from:
         synthesis.load_state_dict({**synthesis.state_dict(), **start_from})  # it may lack blocks or damping
     optimisers, average = Optimisers(synthesis, muon_lr, 1e-3), Average(synthesis, AVERAGE)
@@ -84,8 +86,9 @@ def train(
             with mixed_precision(device):
                 features, conditions = decoded_features(network, pixels, labels, batches.random)
                 seeds = [batches.random.getrandbits(32) for _ in features]
-                grain = np.stack([noise(GRAIN, *features.shape[-2:], seed) for seed in seeds])
-                grain = torch.from_numpy(grain).permute(0, 3, 1, 2).to(features)
+                height, width = features.shape[-2:]
+                planes = np.stack([noise(GRAIN, height, width, seed) for seed in seeds])
+                grain = torch.from_numpy(planes).permute(0, 3, 1, 2).to(features)
                 output = synthesis(features, torch.cat([conditions, grain], 1)).float() + 0.5
                 loss, *figures = vivid_loss(output, pixels, views)
             loss.backward()
@@ -126,7 +129,7 @@ def main() -> None:
                 start_from = {name: torch.from_numpy(archive[name]).float() for name in archive.files}
     say(f"{described(samples)}, a look for codec {codec}")
 
-    def save(state: dict, log: dict) -> None:
+    def save(state: dict[str, Tensor], log: dict[str, Any]) -> None:
         synthesis = {name: value.half().cpu() for name, value in state.items()}
         save_whole(args.out, {"codec": codec, "synthesis": synthesis, "log": log})
 

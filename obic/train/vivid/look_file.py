@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def with_grain(synthesis: Synthesis, shape: Shape, count: int) -> Synthesis:
     return result
 
 
-def mixed_with_own(folder: Path, checkpoint: Mapping, share: float) -> dict:
+def mixed_with_own(folder: Path, checkpoint: Mapping[str, Any], share: float) -> dict[str, Any]:
     """What `obic.train.vivid` saves, its weights mixed with the codec's own synthesis: `share` of the look's."""
     if share == 1:
         return dict(checkpoint)
@@ -34,12 +35,12 @@ def mixed_with_own(folder: Path, checkpoint: Mapping, share: float) -> dict:
     return {**checkpoint, "synthesis": mixed, "log": {**checkpoint["log"], "share": share}}
 
 
-def look_bytes(checkpoint: Mapping) -> bytes:
+def look_bytes(checkpoint: Mapping[str, Any]) -> bytes:
     """A look's file, of what `obic.train.vivid` saves."""
     return file_bytes({key: value.numpy() for key, value in checkpoint["synthesis"].items()})
 
 
-def looks_of(folder: Path) -> dict[str, dict]:
+def looks_of(folder: Path) -> dict[str, dict[str, Any]]:
     """The looks of the default codec in a folder of weights, as `obic.train.vivid` saves them."""
     looks = {}
     for look, about in default_entry(folder).get("looks", {}).items():

@@ -29,6 +29,9 @@ class Views(nn.Module):
     opposite.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: DeepLab):
         super().__init__()
         convolution, norm, rectify, *rest = network.stem
