@@ -76,6 +76,19 @@ def test_every_network_is_the_same_on_both(both, size, monkeypatch):
         close(one, other)
 
 
+def test_the_context_where_the_layer_is(both):
+    random = np.random.default_rng(1)
+    known, hyper = (random.standard_normal((2, 23, 30, 16)).astype(np.float32) for _ in range(2))
+    here = np.zeros((2, 23, 30), bool)
+    here[0, 3:9, 4:7] = here[0, 20:, 28:] = here[0, 0, 0] = here[1, 11, :] = True
+    conditions = here[..., None] * np.float32([1, -0.3])
+    for number in range(4):
+        results = [backend.context(number, *map(backend.array, (known, hyper, conditions))) for backend in both]
+        for one, other in zip(*results, strict=True):
+            assert np.isfinite(one).all()
+            close(one[here], np.asarray(other)[here])
+
+
 def test_files_of_one_are_read_by_the_other():
     models = [codec.load_model("cpu", encoder=True, backend=name) for name in ("numpy", "torch")]
     for maker, reader in (models, models[::-1]):
