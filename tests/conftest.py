@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +57,25 @@ def obic(monkeypatch, tmp_path):
             patch.setattr(sys, "stderr", io.TextIOWrapper(err, write_through=True))
             code = main([str(arg) for arg in args])
             return Result(code, out.getvalue(), err.getvalue().decode())
+
+    return run
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command's `main` as a process would, but in this one: run(main, *arguments) -> CompletedProcess."""
+
+    def run(main, *arguments) -> subprocess.CompletedProcess:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["command", *map(str, arguments)])
+            try:
+                code = main()
+            except SystemExit as end:
+                code = end.code
+        said = capsys.readouterr()
+        ended_with = f"{code}\n" if isinstance(code, str) else ""
+        return subprocess.CompletedProcess(sys.argv, 1 if ended_with else code or 0, said.out, said.err + ended_with)
 
     return run
 
