@@ -156,6 +156,25 @@ def test_the_environment_names_a_backend(monkeypatch):
     assert Codec()._networks.backend == "numpy" and Codec(backend="torch")._networks.backend == "torch"
 
 
+@pytest.mark.skipif(strips.blas.get is None, reason="numpy is not linked with OpenBLAS")
+def test_a_product_in_a_strip_takes_one_core(monkeypatch):
+    monkeypatch.setattr(strips, "cores", lambda: 2)
+    before, seen = strips.blas.get(), []
+
+    def work(strip):
+        seen.append(strips.blas.get())
+        if len(seen) == 2:
+            raise ZeroDivisionError
+
+    strips.blas.set(3)
+    try:
+        with pytest.raises(ZeroDivisionError), strips.blas.on_one_core():  # two users at a time
+            strips.over_strips(work, np.empty((100, 5000), np.float32))
+        assert set(seen) == {1} and len(seen) > 1 and strips.blas.get() == 3
+    finally:
+        strips.blas.set(before)
+
+
 def test_cores_as_told(monkeypatch):
     for told, count in (("3", 3), ("1", 1)):
         cores.cache_clear()

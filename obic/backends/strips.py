@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -21,15 +22,17 @@ def over_strips(work: Callable[[slice], None], array: np.ndarray) -> None:
 
     In it a product of matrices takes one core, as the others have strips of their own.
     """
-    length = len(array)
-    numbers = max(LEAST, min(STRIP, -(-array.size // cores())))
-    rows = max(1, numbers * length // array.size)
+    length, least = len(array), min(cores(), array.size // LEAST)
+    count = max(1, least, -(-array.size // STRIP))
+    if count > 1:
+        count += -count % cores()  # as many for each
+    rows = -(-length // count)
     strips = [slice(start, min(start + rows, length)) for start in range(0, length, rows)]
-    if len(strips) == 1 or cores() == 1:
+    if len(strips) <= 1 or cores() == 1:
         for strip in strips:
             work(strip)
     else:
-        with _blas.on_one_core():
+        with blas.on_one_core():
             list(_pool().map(work, strips))
 
 
@@ -44,29 +47,34 @@ def cores() -> int:
 
 
 class _Blas:
-    """The threads of numpy's OpenBLAS; of another BLAS, or where it is not found, they stay as they are."""
+    """The threads of numpy's OpenBLAS; those of another BLAS stay as they are.
+
+    numpy has no way to say how many, so this asks the library itself.
+    """
 
     def __init__(self):
         self._lock, self._users, self._before = Lock(), 0, 0
-        self._get = self._set = None
-        # dlsym finds what a library's own libraries have.
-        library = ctypes.CDLL(np._core._multiarray_umath.__file__)
-        for prefix, suffix in (("scipy_openblas", "64_"), ("openblas", "64_"), ("openblas", "")):
-            with suppress(AttributeError):
-                names = (f"{prefix}_{verb}_num_threads{suffix}" for verb in ("get", "set"))
-                self._get, self._set = (getattr(library, name) for name in names)
-                return
+        self.get = self.set = None
+        wheel = Path(np.__file__).parent.parent / "numpy.libs"
+        # A name is looked for in the libraries that one is linked with too, but on Windows.
+        for path in (np.linalg._umath_linalg.__file__, *wheel.glob("*openblas*")):
+            for prefix, suffix in (("scipy_openblas", "64_"), ("openblas", "64_"), ("openblas", "")):
+                with suppress(AttributeError, OSError):
+                    library = ctypes.CDLL(str(path))
+                    names = (f"{prefix}_{verb}_num_threads{suffix}" for verb in ("get", "set"))
+                    self.get, self.set = (getattr(library, name) for name in names)
+                    return
 
     @contextmanager
     def on_one_core(self) -> Iterator[None]:
         """In it, for any number of threads, a product takes one core."""
-        if self._set is None:
+        if self.set is None:
             yield
             return
         with self._lock:
             if not self._users:
-                self._before = self._get()
-                self._set(1)
+                self._before = self.get()
+                self.set(1)
             self._users += 1
         try:
             yield
@@ -74,10 +82,10 @@ class _Blas:
             with self._lock:
                 self._users -= 1
                 if not self._users:
-                    self._set(self._before)
+                    self.set(self._before)
 
 
-_blas = _Blas()
+blas = _Blas()
 
 
 @cache
