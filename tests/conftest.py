@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,21 @@ def pytest_ignore_collect(collection_path, config):
         if config.getoption("rest"):
             return not (IMPORTS.search(text) or NEEDS.search(text)) or None
     return None
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    """Commands of training and of the benchmark set how many threads there are. What one test sets is not the next
+    one's: with more threads than cores PyTorch waits by spinning, and all that follows takes many times as long."""
+    torch, told = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS")
+    before = torch and torch.get_num_threads()
+    yield
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    if told is not None:
+        os.environ["OMP_NUM_THREADS"] = told
+    else:
+        os.environ.pop("OMP_NUM_THREADS", None)
 
 
 class Result(NamedTuple):

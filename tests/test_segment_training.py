@@ -266,8 +266,8 @@ def test_a_run_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch, 
              "--threads", 1, "--backbone", backbone)
     pack = (folder, "--pack", tmp_path / "run" / "last.pt", "--held-out", 2, "--long-sides", 64, 96)
     small, pack = (segmenter.main, *train), (segmenter.main, *pack)
-    monkeypatch.setattr(segmenter, "STAGES", ((0.5, 32, 40), (1, 48, 40)))
-    monkeypatch.setattr(segmenter, "PRETRAINED_STAGES", ((1, 48, 40),))
+    monkeypatch.setattr(segmenter, "STAGES", ((0.5, 32, 40), (1, 64, 40)))
+    monkeypatch.setattr(segmenter, "PRETRAINED_STAGES", ((1, 64, 40),))
     if backbone == LITE:  # in two processes
         command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
                    "-m", "obic.train.segmenter", *train)
