@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from functools import cache
 from typing import NamedTuple
@@ -51,6 +53,21 @@ def numpy_alone(request, monkeypatch):
         monkeypatch.setenv("OBIC_BACKEND", "numpy")
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    """Commands of training and of the benchmark set how many threads there are. What one test sets is not the next
+    one's: with more threads than cores PyTorch waits by spinning, and all that follows takes many times as long."""
+    torch, told = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS")
+    before = torch and torch.get_num_threads()
+    yield
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    if told is not None:
+        os.environ["OMP_NUM_THREADS"] = told
+    else:
+        os.environ.pop("OMP_NUM_THREADS", None)
+
+
 class Result(NamedTuple):
     """What one command line left behind."""
 
@@ -72,6 +89,25 @@ def obic(monkeypatch, tmp_path):
             patch.setattr(sys, "stderr", io.TextIOWrapper(err, write_through=True))
             code = main([str(arg) for arg in args])
             return Result(code, out.getvalue(), err.getvalue().decode())
+
+    return run
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command's `main` as a process would, but in this one: run(main, *arguments) -> CompletedProcess."""
+
+    def run(main, *arguments) -> subprocess.CompletedProcess:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["command", *map(str, arguments)])
+            try:
+                code = main()
+            except SystemExit as end:
+                code = end.code
+        said = capsys.readouterr()
+        ended_with = f"{code}\n" if isinstance(code, str) else ""
+        return subprocess.CompletedProcess(sys.argv, 1 if ended_with else code or 0, said.out, said.err + ended_with)
 
     return run
 

@@ -61,7 +61,9 @@ class Backend(Protocol):
         ...
 
     def context(self, number: int, known: Array, hyper: Array, conditions: Array) -> tuple[Array, Array]:
-        """Pass 0..3, from the latent that earlier passes decoded -> mean and step, [B, h, w, M] each (spec 8.2)."""
+        """Pass 0..3, from the latent that earlier passes decoded -> mean and step, [B, h, w, M] each (spec 8.2).
+
+        They hold at the cells that the layer has, by the first of the conditions; elsewhere they are any numbers."""
         ...
 
     def synthesis(self, features: Array, conditions: Array, grain: Array) -> np.ndarray:

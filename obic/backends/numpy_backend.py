@@ -1,17 +1,16 @@
-"""The networks in numpy alone: 1x1 convolutions are products of matrices (BLAS, on all cores), all else goes over the
-places in strips that stay in the cache, on a pool of threads."""
+"""The networks in numpy alone: 1x1 convolutions are products of matrices (BLAS). Each step goes over the places in
+strips that stay in the cache, on a pool of threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from obic.backends.strips import over_strips
 from obic.constants import CELL
 from obic.shape import PASSES, Shape
-
-CHUNK = 8192  # places that a product of matrices takes at a time where its result is wide and soon used up
 
 Arrays = Mapping[str, np.ndarray]
 Network = Callable[[np.ndarray], np.ndarray]  # [h, w, C] -> [h, w, C]; may write over what it is given
@@ -29,9 +28,8 @@ class NumpyBackend:
             Up(arrays, "hyper_synthesis.layers.4", 2))
         trunk = [Block(arrays, f"context.trunk.{number}") for number in range(shape.context_blocks)]
         self._context = [
-            _sequence(Pointwise(arrays, f"context.entries.{number}"), *trunk,
-                      Block(arrays, f"context.exits.{number}.0"), Pointwise(arrays, f"context.exits.{number}.1"))
-            for number in range(PASSES)]
+            (Pointwise(arrays, f"context.entries.{number}"), [*trunk, Block(arrays, f"context.exits.{number}.0")],
+             Pointwise(arrays, f"context.exits.{number}.1")) for number in range(PASSES)]
         self._synthesis = _sequence(
             Pointwise(arrays, "synthesis.layers.0"), *_blocks(arrays, "synthesis.layers.1", shape.coarse_blocks),
             Up(arrays, "synthesis.layers.2", 2), *_blocks(arrays, "synthesis.layers.3", shape.fine_blocks),
@@ -69,8 +67,16 @@ class NumpyBackend:
     def context(
         self, number: int, known: np.ndarray, hyper: np.ndarray, conditions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        inputs = np.concatenate([known, hyper, conditions], 3)
-        mean, step = np.split(np.stack([self._context[number](each) for each in inputs]), 2, 3)
+        entry, blocks, end = self._context[number]
+        result = np.zeros((*known.shape[:3], 2 * known.shape[3]), np.float32)
+        for out, *maps in zip(result, known, hyper, conditions, strict=True):
+            needed = _grown(maps[2][..., 0] != 0, len(blocks))
+            places = None if needed.all() else needed
+            x = entry(np.concatenate([_taken(each, places) for each in maps], -1))
+            for block in blocks:
+                x = block(x, places)
+            out[... if places is None else places] = end(x)
+        mean, step = np.split(result, 2, 3)
         return mean, np.exp2(np.tanh(step))
 
     def synthesis(self, features: np.ndarray, conditions: np.ndarray, grain: np.ndarray) -> np.ndarray:
@@ -80,25 +86,40 @@ class NumpyBackend:
 
 
 class Pointwise:
-    """A 1x1 convolution: [..., inputs] -> [..., outputs]. inputs, outputs: another order of either's channels."""
+    """A 1x1 convolution: [..., inputs] -> [..., outputs]. inputs, outputs: another order of either's channels. scale: a
+    factor on all outputs."""
 
-    def __init__(self, arrays: Arrays, name: str, inputs: np.ndarray | None = None, outputs: np.ndarray | None = None):
-        self.bias = arrays[f"{name}.bias"].astype(np.float32)
-        matrix = arrays[f"{name}.weight"].astype(np.float32).reshape(len(self.bias), -1).T
+    def __init__(
+        self,
+        arrays: Arrays,
+        name: str,
+        inputs: np.ndarray | None = None,
+        outputs: np.ndarray | None = None,
+        scale: float = 1,
+    ):
+        bias = np.float32(scale) * arrays[f"{name}.bias"].astype(np.float32)
+        matrix = arrays[f"{name}.weight"].reshape(len(bias), -1)
         if inputs is not None:
-            matrix = matrix[inputs]
+            matrix = matrix[:, inputs]
         if outputs is not None:
-            matrix, self.bias = matrix[:, outputs], self.bias[outputs]
-        self.matrix = np.ascontiguousarray(matrix)
+            matrix, bias = matrix[outputs], bias[outputs]
+        self._matrix, self._bias = matrix.T.astype(np.float32, order="C"), bias  # in this order BLAS is fastest
+        self._matrix *= np.float32(scale)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        y = x.reshape(-1, x.shape[-1]) @ self.matrix
+        result = np.empty((*x.shape[:-1], len(self._bias)), np.float32)
 
-        def add_bias(strip: slice) -> None:
-            y[strip] += self.bias
+        def work(strip: slice) -> None:
+            result[strip] = self.of(x[strip].reshape(-1, x.shape[-1])).reshape(result[strip].shape)
 
-        over_strips(add_bias, y)
-        return y.reshape(*x.shape[:-1], -1)
+        over_strips(work, result)
+        return result
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """[n, inputs] -> [n, outputs], without other threads."""
+        y = x @ self._matrix
+        y += self._bias
+        return y
 
 
 class Down:
@@ -130,96 +151,59 @@ class Up:
 
 
 class Block:
-    """`obic.nn.blocks.Block` (spec 8.1), for one [h, w, C]; its result takes the place of what it is given."""
+    """`obic.nn.blocks.Block` (spec 8.1), for one [h, w, C]; its result takes the place of what it is given.
+
+    The sigmoid of x is (1 + tanh(x / 2)) / 2; the halves are in the weights.
+    """
 
     def __init__(self, arrays: Arrays, name: str):
-        self._mix_in, self._mix_out = (Pointwise(arrays, f"{name}.{part}") for part in ("mix_in", "mix_out"))
-        self._gate, self._gate_out = (Pointwise(arrays, f"{name}.{part}") for part in ("gate", "gate_out"))
+        self._mix_in, self._gate = (Pointwise(arrays, f"{name}.{part}", scale=0.5) for part in ("mix_in", "gate"))
+        self._mix_out, self._gate_out = (Pointwise(arrays, f"{name}.{part}") for part in ("mix_out", "gate_out"))
         kernel = arrays[f"{name}.depthwise.weight"].astype(np.float32)  # [C, 1, 3, 3]
         self._kernel = np.ascontiguousarray(kernel[:, 0].transpose(1, 2, 0))
         self._kernel_bias = arrays[f"{name}.depthwise.bias"].astype(np.float32)
         damping = arrays.get(f"{name}.log_damping")
         self._damping = None if damping is None else np.exp(damping.astype(np.float32))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        height, width, channels = x.shape
+    def __call__(self, x: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
+        """places: bool [h, w], those that are given, as x [n, C]; what is elsewhere counts as beyond the border."""
+        channels = x.shape[-1]
+        height, width = x.shape[:2] if places is None else places.shape
+        counts = np.full(height, width) if places is None else places.sum(1)
+        first = [0, *np.cumsum(counts)]  # of each row
+        flat = x.reshape(-1, channels)
         mixed = np.zeros((height + 2, width + 2, channels), np.float32)  # with a border of zeros
-        rows = max(1, CHUNK // width)
-        chunks = [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
-        for chunk in chunks:
-            inner = mixed[chunk.start + 1 : chunk.stop + 1, 1:-1]
-            self._mix(x[chunk], inner)
-        for chunk in chunks:
-            self._spread(mixed[chunk.start : chunk.stop + 2], x[chunk])
-            self._gated(x[chunk].reshape(-1, channels))
+
+        def mix(rows: slice) -> None:
+            """SiLU of mix_in."""
+            y = self._mix_in.of(self._damped(flat[first[rows.start] : first[rows.stop]], 0))
+            inner = mixed[rows.start + 1 : rows.stop + 1, 1:-1]
+            if places is None:
+                np.multiply(*(each.reshape(inner.shape) for each in (y, _one_plus_tanh(y))), out=inner)
+            else:
+                inner[places[rows]] = y * _one_plus_tanh(y)
+
+        def spread_and_gate(rows: slice) -> None:
+            """Adds mix_out of the depthwise convolution, then gate_out of the gated product."""
+            own = flat[first[rows.start] : first[rows.stop]]
+            seen = sliding_window_view(mixed[rows.start : rows.stop + 2], (3, 3), (0, 1))
+            spread = np.einsum("hwcij,ijc->hwc", seen, self._kernel)
+            spread += self._kernel_bias
+            own += self._mix_out.of(_taken(spread, None if places is None else places[rows]).reshape(-1, channels))
+            y = self._gate.of(self._damped(own, 1))
+            gate = _one_plus_tanh(y[:, channels:])
+            gate *= y[:, :channels]
+            own += self._gate_out.of(gate)
+
+        over_strips(mix, mixed[1:-1])
+        over_strips(spread_and_gate, mixed[1:-1])
         return x
-
-    def _mix(self, x: np.ndarray, out: np.ndarray) -> None:
-        """SiLU of mix_in, [h, w, C] -> out."""
-        y = (self._damped(x.reshape(-1, x.shape[2]), 0) @ self._mix_in.matrix).reshape(x.shape)
-
-        def activate(rows: slice) -> None:
-            part = y[rows]
-            part += self._mix_in.bias
-            np.divide(part, _one_plus_exp_of_minus(part), out=out[rows])
-
-        over_strips(activate, y)
-
-    def _spread(self, mixed: np.ndarray, x: np.ndarray) -> None:
-        """Adds mix_out of the depthwise convolution of mixed [h + 2, w + 2, C] to x [h, w, C]."""
-        width, channels = x.shape[1:]
-        y = np.empty_like(x)
-
-        def convolve(rows: slice) -> None:
-            out, count = y[rows], rows.stop - rows.start
-            np.multiply(mixed[rows.start : rows.stop, :width], self._kernel[0, 0], out=out)
-            out += self._kernel_bias
-            term = np.empty_like(out)
-            for dy, dx in ((0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)):
-                top = rows.start + dy
-                np.multiply(mixed[top : top + count, dx : dx + width], self._kernel[dy, dx], out=term)
-                out += term
-
-        over_strips(convolve, y)
-        self._add(x.reshape(-1, channels), y.reshape(-1, channels), self._mix_out)
-
-    def _gated(self, x: np.ndarray) -> None:
-        """Adds gate_out of the gated product to x [n, C]."""
-        channels = x.shape[1]
-        y = self._damped(x, 1) @ self._gate.matrix
-        product = np.empty_like(x)
-
-        def gate(strip: slice) -> None:
-            part = y[strip]
-            part += self._gate.bias
-            np.divide(part[:, :channels], _one_plus_exp_of_minus(part[:, channels:]), out=product[strip])
-
-        over_strips(gate, x)
-        self._add(x, product, self._gate_out)
 
     def _damped(self, x: np.ndarray, branch: int) -> np.ndarray:
         if self._damping is None:
             return x
-        damped = np.empty_like(x)
-
-        def damp(strip: slice) -> None:
-            part = x[strip]
-            power = np.einsum("pc,pc->p", part, part) * (self._damping[branch] / x.shape[1])
-            np.multiply(part, (1 / np.sqrt(1 + power))[:, None], out=damped[strip])
-
-        over_strips(damp, x)
-        return damped
-
-    @staticmethod
-    def _add(x: np.ndarray, y: np.ndarray, convolution: Pointwise) -> None:
-        """Adds a 1x1 convolution of y to x, [n, C] both."""
-        result = y @ convolution.matrix
-
-        def add(strip: slice) -> None:
-            x[strip] += result[strip]
-            x[strip] += convolution.bias
-
-        over_strips(add, x)
+        power = np.einsum("pc,pc->p", x, x) * (self._damping[branch] / x.shape[1])
+        return x * (1 / np.sqrt(1 + power))[:, None]
 
 
 def _blocks(arrays: Arrays, name: str, count: int) -> list[Block]:
@@ -235,11 +219,20 @@ def _sequence(*steps: Network) -> Network:
     return run
 
 
-def _one_plus_exp_of_minus(x: np.ndarray) -> np.ndarray:
-    """1 + exp(-x): what a value is divided by for its product with the sigmoid of x."""
-    result = np.negative(x)
-    with np.errstate(over="ignore"):  # infinity is right: the sigmoid is 0
-        np.exp(result, out=result)
+def _grown(places: np.ndarray, steps: int) -> np.ndarray:
+    """With what is as near to places, bool [h, w], as so many 3x3 convolutions see."""
+    for _ in range(steps):
+        places = sliding_window_view(np.pad(places, 1), (3, 3)).any((2, 3))
+    return places
+
+
+def _taken(values: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+    """The values [h, w, C] at places, bool [h, w]: [n, C]; None: all, as they are."""
+    return values if places is None else values[places]
+
+
+def _one_plus_tanh(x: np.ndarray) -> np.ndarray:
+    result = np.tanh(x)
     result += 1
     return result
 

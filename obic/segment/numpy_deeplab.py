@@ -10,8 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from obic.backends.strips import over_strips
 from obic.segment.shapes import DEPTHS, DILATIONS, LITE, LITE_PARTS, lite_blocks, statistics
 
-WINDOWS_AT_ONCE = 2048  # places whose windows are laid out at a time
-
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -49,7 +47,7 @@ class Convolution:
         weight, scale = arrays[f"{name}.weight"], arrays[f"{name}.scale"]  # int8 [outputs, inputs, k, k], [outputs]
         self._size, self._bias = weight.shape[2], arrays[f"{name}.bias"].astype(np.float32)
         self._depthwise = self._size > 1 and weight.shape[1] == 1
-        kernel = weight.transpose(2, 3, 1, 0) * scale.astype(np.float32)
+        kernel = np.multiply(weight.transpose(2, 3, 1, 0), scale, order="C", dtype=np.float32)
         self._kernel = kernel[:, :, 0] if self._depthwise else kernel.reshape(-1, len(weight))
 
     def __call__(
@@ -65,22 +63,28 @@ class Convolution:
         """limit: of the ReLU; None: there is none. shortcut: added before it. before: zeros above and to the left;
         None: as many as on the other sides, at stride 1."""
         if self._size == 1:
-            x = np.ascontiguousarray(x[::stride, ::stride])
-            y = (x.reshape(-1, x.shape[2]) @ self._kernel).reshape(*x.shape[:2], -1)
+            seen = x[::stride, ::stride, :, None, None]
         else:
             before = dilation * (self._size // 2) if before is None else before
-            seen = self._padded(x, stride, dilation, before)
-            y = (self._spread if self._depthwise else self._product)(seen, stride, dilation)
+            side = dilation * (self._size - 1) + 1
+            seen = sliding_window_view(self._padded(x, stride, dilation, before), (side, side), (0, 1))
+            seen = seen[::stride, ::stride, :, ::dilation, ::dilation]  # [h, w, inputs, k, k], a view
+        y = np.empty((*seen.shape[:2], len(self._bias)), np.float32)
 
-        def finish(rows: slice) -> None:
+        def convolve(rows: slice) -> None:
             part = y[rows]
+            if self._depthwise:
+                np.einsum("hwcij,ijc->hwc", seen[rows], self._kernel, out=part)
+            else:
+                around = seen[rows].transpose(0, 1, 3, 4, 2).reshape(-1, len(self._kernel))
+                np.matmul(around, self._kernel, out=part.reshape(len(around), -1))
             part += self._bias
             if shortcut is not None:
                 part += shortcut[rows]
             if limit is not None:
                 np.clip(part, 0, limit, out=part)
 
-        over_strips(finish, y)
+        over_strips(convolve, y)
         return y
 
     def _padded(self, x: np.ndarray, stride: int, dilation: int, before: int) -> np.ndarray:
@@ -89,40 +93,6 @@ class Convolution:
         rows, columns = (min(side, room - before) for side, room in zip(x.shape[:2], needed, strict=True))
         padded[before : before + rows, before : before + columns] = x[:rows, :columns]
         return padded
-
-    def _product(self, padded: np.ndarray, stride: int, dilation: int) -> np.ndarray:
-        """The product of the kernel, as a matrix, with what stands round each place."""
-        side = dilation * (self._size - 1) + 1
-        seen = sliding_window_view(padded, (side, side), (0, 1))[::stride, ::stride, :, ::dilation, ::dilation]
-        seen = seen.transpose(0, 1, 3, 4, 2)  # [h, w, k, k, inputs]
-        height, width = seen.shape[:2]
-        y = np.empty((height, width, self._kernel.shape[1]), np.float32)
-        rows = max(1, WINDOWS_AT_ONCE // width)
-        for start in range(0, height, rows):
-            part = seen[start : start + rows]
-            y[start : start + rows] = (part.reshape(len(part) * width, -1) @ self._kernel).reshape(len(part), width, -1)
-        return y
-
-    def _spread(self, padded: np.ndarray, stride: int, dilation: int) -> np.ndarray:
-        """Each channel with its own kernel."""
-        beyond = dilation * (self._size - 1)
-        height, width = ((side - beyond - 1) // stride + 1 for side in padded.shape[:2])
-        y = np.zeros((height, width, padded.shape[2]), np.float32)
-
-        def convolve(rows: slice) -> None:
-            out = y[rows]
-            term = np.empty_like(out)
-            for down in range(self._size):
-                top = rows.start * stride + down * dilation
-                lines = padded[top : top + (len(out) - 1) * stride + 1 : stride]
-                for across in range(self._size):
-                    left = across * dilation
-                    part = lines[:, left : left + (width - 1) * stride + 1 : stride]
-                    np.multiply(part, self._kernel[down, across], out=term)
-                    out += term
-
-        over_strips(convolve, y)
-        return y
 
 
 class Lite:

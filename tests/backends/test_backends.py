@@ -76,6 +76,19 @@ def test_every_network_is_the_same_on_both(both, size, monkeypatch):
         close(one, other)
 
 
+def test_the_context_where_the_layer_is(both):
+    random = np.random.default_rng(1)
+    known, hyper = (random.standard_normal((2, 23, 30, 16)).astype(np.float32) for _ in range(2))
+    here = np.zeros((2, 23, 30), bool)
+    here[0, 3:9, 4:7] = here[0, 20:, 28:] = here[0, 0, 0] = here[1, 11, :] = True
+    conditions = here[..., None] * np.float32([1, -0.3])
+    for number in range(4):
+        results = [backend.context(number, *map(backend.array, (known, hyper, conditions))) for backend in both]
+        for one, other in zip(*results, strict=True):
+            assert np.isfinite(one).all()
+            close(one[here], np.asarray(other)[here])
+
+
 def test_files_of_one_are_read_by_the_other():
     models = [codec.load_model("cpu", encoder=True, backend=name) for name in ("numpy", "torch")]
     for maker, reader in (models, models[::-1]):
@@ -141,6 +154,25 @@ def test_effort_takes_the_backend_that_has_gradients(monkeypatch):
 def test_the_environment_names_a_backend(monkeypatch):
     monkeypatch.setenv("OBIC_BACKEND", "numpy")
     assert Codec()._networks.backend == "numpy" and Codec(backend="torch")._networks.backend == "torch"
+
+
+@pytest.mark.skipif(strips.blas.get is None, reason="numpy is not linked with OpenBLAS")
+def test_a_product_in_a_strip_takes_one_core(monkeypatch):
+    monkeypatch.setattr(strips, "cores", lambda: 2)
+    before, seen = strips.blas.get(), []
+
+    def work(strip):
+        seen.append(strips.blas.get())
+        if len(seen) == 2:
+            raise ZeroDivisionError
+
+    strips.blas.set(3)
+    try:
+        with pytest.raises(ZeroDivisionError), strips.blas.on_one_core():  # two users at a time
+            strips.over_strips(work, np.empty((100, 5000), np.float32))
+        assert set(seen) == {1} and len(seen) > 1 and strips.blas.get() == 3
+    finally:
+        strips.blas.set(before)
 
 
 def test_cores_as_told(monkeypatch):

@@ -21,7 +21,8 @@ from obic.segment import read_segmenter
 from obic.segment.deeplab import LITE, DeepLab
 from obic.segment.torch_deeplab import fold_norms, norms
 from obic.train.common.data import Sample
-from obic.train.segmenter import int8_file, masked_crops, no_object, operating_point
+from obic.train.segmenter import int8_file, masked_crops, no_object, operating_point, training
+from obic.train.segmenter.__main__ import main
 from obic.train.segmenter.held_out import split
 from obic.train.segmenter.int8_file import mixture
 from obic.train.segmenter.mask_loss import loss_terms
@@ -256,7 +257,7 @@ def test_weights_of_another_backbone_are_not_mixed(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", [LITE, "resnet34"])
-def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch, backbone):
+def test_a_run_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch, run, backbone):
     folder = tmp_path / "mine"
     folder.mkdir()
     for name, label in zip("abcd", (12, 30, 254, 255), strict=True):
@@ -264,15 +265,18 @@ def test_a_run_in_two_processes_ends_and_its_packed_weights_start_another(tmp_pa
         Image.fromarray(each.rgb).save(folder / f"{name}.jpg")
         Image.fromarray(np.where(each.mask, np.uint8(label), np.uint8(0))).save(folder / f"{name}.png")
 
-    def run(*arguments, processes=1):
-        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
-        command = [sys.executable, *torchrun, "-m", "obic.train.segmenter", *map(str, (folder, *arguments))]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-    small = ("--out", tmp_path / "run", "--held-out", "2", "--minutes", "0.05", "--batch-scale", "0.05", "--threads", 1,
-             "--backbone", backbone)
-    pack = ("--pack", tmp_path / "run" / "last.pt", "--held-out", "2", "--long-sides", "64", "96")
-    done = run(*small, processes=2)
+    train = (folder, "--out", tmp_path / "run", "--held-out", 2, "--minutes", 0.005, "--batch-scale", 0.05,
+             "--threads", 1, "--backbone", backbone)
+    pack = (folder, "--pack", tmp_path / "run" / "last.pt", "--held-out", 2, "--long-sides", 64, 96)
+    small, pack = (main, *train), (main, *pack)
+    monkeypatch.setattr(training, "SCRATCH_STAGES", ((0.5, 32, 40), (1, 64, 40)))
+    monkeypatch.setattr(training, "PRETRAINED_STAGES", ((1, 64, 40),))
+    if backbone == LITE:  # in two processes
+        command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
+                   "-m", "obic.train.segmenter", *train)
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    else:
+        done = run(*small)
     assert done.returncode == 0 and done.stdout == "", done.stderr
     for figures in ("losses", "held-out"):
         assert (tmp_path / "run" / f"{figures}.csv").read_text().startswith("minutes,progress,step,crops,side,")

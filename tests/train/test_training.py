@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from obic.entropy.tables import gaussian_tables
 from obic.nn.hyper_networks import log_scale_to_index
 from obic.nn.rate_distortion import code_layers
 from obic.shape import Shape
+from obic.train import pack
 from obic.train.codec import __main__ as codec
 from obic.train.codec.checkpoint import Places, checkpoint_log, grown, load_checkpoint, new_network, read_codec
 from obic.train.codec.course import Course, Log, train
@@ -34,7 +35,7 @@ from obic.train.common.data import Sample
 from obic.train.common.manifest import file_bytes, write_codec
 
 TINY = Shape(fine=24, fine_blocks=1, coarse=32, coarse_blocks=1, latent=16, hyper=8, hyper_width=16, context=32)
-SMALL = ("--minutes", "0.04", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
+SMALL = ("--minutes", "0.003", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1")
 
 
 @pytest.fixture
@@ -49,9 +50,22 @@ def pictures(tmp_path):
     return folder
 
 
-def run(*arguments, **environment):
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+@dataclass(frozen=True)
+class TinyShape(Shape):
+    """What a course begins with, where that is to be quick."""
+
+    fine: int = 24
+    coarse: int = 32
+    latent: int = 16
+    hyper: int = 8
+    hyper_width: int = 16
+    context: int = 32
+    scale_hidden: int = 16
+
+
+@pytest.fixture
+def tiny_course(monkeypatch):
+    monkeypatch.setattr(codec, "Shape", TinyShape)
 
 
 def rows_of(path):
@@ -59,9 +73,9 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_a_checkpoint_and_curves_and_goes_on(pictures, tmp_path):
+def test_a_run_leaves_a_checkpoint_and_curves_and_goes_on(pictures, tmp_path, run, tiny_course):
     out, copy = tmp_path / "runs" / "course.pt", tmp_path / "elsewhere" / "copy.pt"
-    train = ("-m", "obic.train", "--data", pictures, *SMALL)
+    train = (codec.main, "--data", pictures, *SMALL)
     begun = run(*train, "--out", out, "--copy", copy, "--blocks", 2, 1, "--muon-lr", 0.003)
     assert begun.returncode == 0 and begun.stdout == ""
     assert "2 pictures" in begun.stderr and "0 crops so far" in begun.stderr and "0 min left" in begun.stderr
@@ -87,10 +101,9 @@ def test_a_run_leaves_a_checkpoint_and_curves_and_goes_on(pictures, tmp_path):
     assert crops == sorted(crops) and crops[-1] == further["crops"] and log["crops"] in crops
 
 
-@pytest.mark.slow
-def test_a_decay_is_a_branch_that_ends(pictures, tmp_path):
+def test_a_decay_is_a_branch_that_ends(pictures, tmp_path, run, tiny_course):
     held, small = tmp_path / "course.pt", tmp_path / "course.npz"
-    train = ("-m", "obic.train", "--data", pictures, *SMALL)
+    train = (codec.main, "--data", pictures, *SMALL)
     course = Course(new_network(TINY), Batches(samples(), 64, 1, "cpu", 0), Log(crops=99))
     course.step()
     Places(held).save(course.state())
@@ -104,7 +117,7 @@ def test_a_decay_is_a_branch_that_ends(pictures, tmp_path):
     further = run(*train, "--resume", "--out", tmp_path / "decayed.pt")
     assert further.returncode == 1 and "is at its end" in further.stderr and "Traceback" not in further.stderr
 
-    packed = run("-m", "obic.train.pack", held, "--small-copy", small)
+    packed = run(pack.main, held, "--small-copy", small)
     assert packed.returncode == 0 and small.stat().st_size < len(before) / 4
     from_small = run(*train, "--init", small, "--out", tmp_path / "other.pt", "--revive")
     assert from_small.returncode == 0 and "0 channels are raised" in from_small.stderr
@@ -230,9 +243,10 @@ def test_a_signal_ends_a_budget_after_the_step_and_a_second_one_everything():
     budget.end("not said")
 
 
-def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path):
+def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path, run):
     out = tmp_path / "codec.pt"
-    command = (sys.executable, "-m", "obic.train", "--data", pictures, "--out", out, *SMALL, "--minutes", "9")
+    command = (sys.executable, "-m", "obic.train", "--data", pictures, "--out", out, "--blocks", 1, 1, *SMALL,
+               "--minutes", 9)
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
         assert "2 pictures, 1 with masks" in process.stderr.readline()
         while not out.exists():  # the last thing before the first step
@@ -244,7 +258,7 @@ def test_an_interrupted_run_is_saved_and_goes_on(pictures, tmp_path):
     assert "go on with --resume" in said and "Traceback" not in said
     log = checkpoint_log(out)
     assert log["steps"] > 0
-    done = run("-m", "obic.train", "--data", pictures, "--resume", "--out", out, *SMALL)
+    done = run(codec.main, "--data", pictures, "--resume", "--out", out, *SMALL)
     assert done.returncode == 0 and checkpoint_log(out)["steps"] > log["steps"]
 
 
@@ -280,31 +294,39 @@ def test_what_does_not_fit_is_said_in_one_line(pictures, tmp_path, monkeypatch, 
 @pytest.mark.slow
 def test_torchrun_with_two_processes(pictures, tmp_path):
     out = tmp_path / "codec.pt"
-    done = run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
-               "-m", "obic.train", "--data", pictures, "--out", out, *SMALL)
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
+               "-m", "obic.train", "--data", pictures, "--out", out, "--blocks", 1, 1, *SMALL)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "2 process(es)" in done.stderr and len(re.findall("pictures, ", done.stderr)) == 1
     load_checkpoint(out)
 
 
-def _train_one(rank, folder):
-    os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+def _one_of_two(rank, folder):
     torch.set_num_threads(1)
-    torch.manual_seed(rank)
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.manual_seed(rank)
     network = new_network(TINY)
     noise = np.random.default_rng(rank).integers(0, 256, (64, 64, 3), np.uint8)
     batches = Batches([Sample("a", noise, None)], 64, 1, "cpu", seed=rank)
-    train(Course(network, batches, Log()), Places(folder / f"{rank}.pt"), 0.02)
+    train(Course(network, batches, Log()), Places(folder / f"{rank}.pt"), 0.005)
     torch.save(network.state_dict(), folder / f"{rank}.state")
+    stacks = [torch.arange(n * 6.0).view(n, 2, 3) for n in (1, 4, 5)]
+    parallel.share_out(stacks, lambda stack: stack**2 + 1)
+    assert parallel.means_and_largest([float(rank), 4.0], rank - 7.0) == ([0.5, 4.0], -6.0)
+    assert parallel.gathered({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
+    torch.save(stacks, folder / f"{rank}.stacks")
     torch.distributed.destroy_process_group()
 
 
-def test_processes_with_crops_of_their_own_hold_equal_weights(tmp_path):
-    multiprocessing.spawn(_train_one, (tmp_path,), nprocs=2)
+def test_two_processes_share_work_out_and_hold_equal_weights(tmp_path):
+    multiprocessing.spawn(_one_of_two, (tmp_path,), nprocs=2)  # each with crops of its own
     first, second = (torch.load(tmp_path / f"{rank}.state", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "0.pt").exists() and not (tmp_path / "1.pt").exists()
+    for rank in (0, 1):
+        for stack in torch.load(tmp_path / f"{rank}.stacks"):
+            assert torch.equal(stack, torch.arange(float(stack.numel())).view_as(stack) ** 2 + 1)
     assert parallel.count() == 1  # of this process
 
 
@@ -316,23 +338,6 @@ def test_crops_are_cut_on_the_device(side):
         pixels, labels = batches.draw()
         assert pixels.shape == (4, 3, 64, 64) and labels.shape == (4, 4, 4)
         assert pixels.device.type == labels.device.type == "meta"
-
-
-def _share_out_one(rank, folder):
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    stacks = [torch.arange(n * 6.0).view(n, 2, 3) for n in (1, 4, 5)]
-    parallel.share_out(stacks, lambda stack: stack**2 + 1)
-    assert parallel.means_and_largest([float(rank), 4.0], rank - 7.0) == ([0.5, 4.0], -6.0)
-    assert parallel.gathered({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
-    torch.save(stacks, folder / f"{rank}.stacks")
-    torch.distributed.destroy_process_group()
-
-
-def test_processes_share_work_out(tmp_path):
-    multiprocessing.spawn(_share_out_one, (tmp_path,), nprocs=2)
-    for rank in (0, 1):
-        for stack in torch.load(tmp_path / f"{rank}.stacks"):
-            assert torch.equal(stack, torch.arange(float(stack.numel())).view_as(stack) ** 2 + 1)
 
 
 def test_channels_that_have_died_below_a_level_are_raised():

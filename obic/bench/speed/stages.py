@@ -148,7 +148,8 @@ def run_obic(
 ) -> Process:
     """`obic` with these arguments in a process of its own. Raises CalledProcessError where it fails."""
     command = [sys.executable, "-c", _LAUNCH, sys.executable, "-m", "obic", *(os.fspath(each) for each in arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    # Modules compiled once, as an installer does it, whatever the environment says.
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": ""}
     command += ["--device", device, "--backend", backend]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     seconds, cpu_seconds, peak = done.stdout.split()
