@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -29,12 +30,25 @@ def pytest_addoption(parser):
 
 def pytest_ignore_collect(collection_path, config):
     if collection_path.suffix == ".py" and collection_path.name.startswith("test_"):
-        text = collection_path.read_text()
         if not has_torch():
-            return bool(IMPORTS.search(text)) or None
+            return bool(IMPORTS.search(collection_path.read_text())) or None
         if config.getoption("rest"):
-            return not (IMPORTS.search(text) or NEEDS.search(text)) or None
+            return not needs_torch(collection_path) or None
     return None
+
+
+@cache
+def needs_torch(path):
+    """Whether a file of tests is for PyTorch, or for both backends."""
+    text = path.read_text()
+    return bool(IMPORTS.search(text) or NEEDS.search(text))
+
+
+@pytest.fixture(autouse=True)
+def numpy_alone(request, monkeypatch):
+    """Files of tests that need no PyTorch run without it, also where another file has imported it."""
+    if "torch" in sys.modules and not needs_torch(request.path):
+        monkeypatch.setenv("OBIC_BACKEND", "numpy")
 
 
 class Result(NamedTuple):
