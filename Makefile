@@ -69,8 +69,9 @@ fuzz: $(READY) ## 10 minutes of hostile files (ARGS=-max_total_time=60)
 exactness: $(READY) ## hashes of what this machine reads out of the golden files, to compare with another's
 	OBIC_WEIGHTS=tests/golden/v1 $(BIN)/python -m obic.bench.codec.exactness tests/golden/v1/*.obic $(ARGS)
 
-lint: $(READY) ## check style
+lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 docs: $(READY) ## build the site, with every link checked, into build/site
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
@@ -112,7 +113,7 @@ train: $(READY) data ## train the codec network, see obic/train
 	$(BIN)/python -m obic.train --data $(DATA)/train-*.zip $(ARGS)
 
 clean: ## remove what the targets made, except .venv and trained runs
-	rm -rf demo build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf demo build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: data

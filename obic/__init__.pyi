@@ -1,7 +1,4 @@
 from obic.api import Codec as Codec
-from obic.api import decode as decode
-from obic.api import encode as encode
-from obic.api import extract as extract
 from obic.codec import PictureEncoder as PictureEncoder
 from obic.codec import decode_picture as decode_picture
 from obic.codec import encode_picture as encode_picture
@@ -19,5 +16,9 @@ from obic.images import read_mask as read_mask
 from obic.images import read_picture as read_picture
 from obic.images import write_picture as write_picture
 
+_default: Codec  # with whose methods' types the functions are known
+encode = _default.encode
+decode = _default.decode
+extract = _default.extract
 open = open_container
 __version__: str

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, BinaryIO, Literal, Union
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, Union
 
 import numpy as np
 from PIL import Image
@@ -26,7 +26,7 @@ from obic.metadata import kinds_from_text, metadata_of_file, pillow_info
 from obic.networks import Networks
 from obic.prompts import BUILTIN, Numbers, prompts
 from obic.rate import OBJECT_BOOST, Rate, bytes_of
-from obic.recipe import Alpha, LayerKind, Recipe
+from obic.recipe import Alpha, LayerKind, Recipe, mask_kind
 from obic.recipe import encode as encode_by
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 
 Look = Literal["faithful", "vivid"]
 ImageLike = Union[Source, np.ndarray, "torch.Tensor"]
-File = Container | bytes | str | os.PathLike | BinaryIO | ByteSource
+File = Container | bytes | str | os.PathLike[str] | IO[bytes] | ByteSource
 
 BATCH_ON_GPU = 8  # pictures
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 log = logging.getLogger("obic")
 
@@ -119,7 +122,7 @@ class Codec:
             object_boost=object_boost,
         )
         kinds = kinds_from_text(metadata)
-        kind = mask if isinstance(mask, str) and mask in ("auto", "none") else "given"
+        kind = mask_kind(mask)
         recipe = Recipe(
             rate=rate,
             mask=kind,
@@ -184,7 +187,7 @@ class Codec:
         return [Analysed(*pair) for pair in zip(pictures, features, strict=True)]
 
     def encode_all(
-        self, images: Iterable[ImageLike], *, workers: int = 2, batch_size: int | None = None, **options
+        self, images: Iterable[ImageLike], *, workers: int = 2, batch_size: int | None = None, **options: Any
     ) -> list[bytes]:
         """`encode` for many images.
 
@@ -224,7 +227,13 @@ class Codec:
             images += [_image(one.pixels, container, damaged) for one, container in zip(decoded, some, strict=True)]
         return images
 
-    def _all(self, work: Callable[[list], list], items: Iterable, workers: int, batch_size: int | None) -> list:
+    def _all(
+        self,
+        work: Callable[[list[Item]], list[Result]],
+        items: Iterable[Item],
+        workers: int,
+        batch_size: int | None,
+    ) -> list[Result]:
         batches = _batches(items, batch_size or (BATCH_ON_GPU if self._networks.on_gpu else 1))
         with ThreadPoolExecutor(workers) as pool:
             return [result for results in pool.map(work, batches) for result in results]
@@ -236,17 +245,17 @@ def default_codec() -> Codec:
     return Codec()
 
 
-def encode(image: ImageLike, **options) -> bytes:
+def encode(image: ImageLike, **options: Any) -> bytes:
     """As `Codec.encode`, on the best device there is."""
     return default_codec().encode(image, **options)
 
 
-def decode(file: File, **options) -> Image.Image:
+def decode(file: File, **options: Any) -> Image.Image:
     """As `Codec.decode`, on the best device there is."""
     return default_codec().decode(file, **options)
 
 
-def extract(file: File, layer: str | int | Iterable[str | int], **options) -> Image.Image:
+def extract(file: File, layer: str | int | Iterable[str | int], **options: Any) -> Image.Image:
     """As `Codec.extract`, on the best device there is."""
     return default_codec().extract(file, layer, **options)
 
@@ -256,9 +265,9 @@ def open_file(file: File) -> Container:
     return file if isinstance(file, Container) else open_container(file)
 
 
-def _batches(items: Iterable, size: int) -> Iterator[list]:
-    items = iter(items)
-    return iter(lambda: list(islice(items, size)), [])
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])
 
 
 def _source(image: ImageLike) -> Source:
@@ -273,7 +282,7 @@ def _picture(image: ImageLike, background_color: str, kinds: Collection[int], fr
 
 def _image_of(image: np.ndarray | torch.Tensor) -> Image.Image:
     """An image of Pillow's from an array or a tensor. Raises UsageError if that is no picture."""
-    if "torch" in sys.modules and isinstance(image, sys.modules["torch"].Tensor):
+    if _is_tensor(image):
         image = image.detach().cpu()
         image = image.float() if image.is_floating_point() else image  # numpy has no bfloat16
         image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
@@ -290,6 +299,10 @@ def _image_of(image: np.ndarray | torch.Tensor) -> Image.Image:
     if array.dtype != np.uint8 or 0 in array.shape or (array.ndim != 2 and array.shape[2:] not in ((3,), (4,))):
         raise UsageError(f"a picture is uint8, or floats in 0..1, of 1, 3 or 4 channels, not {stated}")
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _is_tensor(image: object) -> TypeGuard[torch.Tensor]:
+    return "torch" in sys.modules and isinstance(image, sys.modules["torch"].Tensor)
 
 
 def _image(pixels: np.ndarray, container: Container, damaged: str) -> Image.Image:

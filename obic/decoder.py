@@ -143,9 +143,10 @@ def _whole_latent(container: Container, model: CodecModel, damaged: str) -> _Lat
 
 def _synthesise(latents: Sequence[_Latent], model: CodecModel) -> list[np.ndarray]:
     """rgb uint8 [H, W, 3] of each latent; all have as many cells down and across."""
-    planes = [model.backend.concatenate(together) for together in zip(*(each.planes for each in latents), strict=True)]
-    headers = [latent.container.header for latent in latents]
-    return inference.synthesise_all(model.backend, *planes, [(header.height, header.width) for header in headers])
+    planes = zip(*(each.planes for each in latents), strict=True)
+    features, conditions = (model.backend.concatenate(together) for together in planes)
+    sizes = [(latent.container.header.height, latent.container.header.width) for latent in latents]
+    return inference.synthesise_all(model.backend, features, conditions, sizes)
 
 
 def _with_alpha(latent: _Latent, rgb: np.ndarray, damaged: str) -> Decoded:

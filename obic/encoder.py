@@ -26,7 +26,7 @@ def analyse_pictures(pictures: Sequence[np.ndarray], model: CodecModel) -> list[
 
     Pictures with one number of cells go through the analysis transform together.
     """
-    features = {}
+    features: dict[int, Array] = {}
     for places in by_grid([rgb.shape[:2] for rgb in pictures]):
         together = inference.analyse_all(model.backend, [pictures[place] for place in places])
         features |= {place: together[number : number + 1] for number, place in enumerate(places)}
@@ -126,12 +126,11 @@ class PictureEncoder:
     def _stream(self, index: int, quality: int) -> bytes:
         if (index, quality) not in self._streams:
             coder = LayerCoder(self._model.entropy, self._cells == index, quality)
+            stream, integers = b"", _hash()
             if coder.cells.any():
-                integers = inference.encode_cells(self._model, self._features, coder)
-                stream = coder.encode(*integers)
-            else:
-                integers, stream = (), b""
-            self._streams[index, quality], self._hashes[index, quality] = stream, _hash(*integers)
+                z, residual = inference.encode_cells(self._model, self._features, coder)
+                stream, integers = coder.encode(z, residual), _hash(z, residual)
+            self._streams[index, quality], self._hashes[index, quality] = stream, integers
         return self._streams[index, quality]
 
 
@@ -162,5 +161,5 @@ def _hash(*integers: np.ndarray) -> bytes:
     digest = hashlib.sha256()
     for array in integers:
         if array.any():
-            digest.update(np.ascontiguousarray(array, np.int32))
+            digest.update(np.ascontiguousarray(array, np.int32).data)
     return digest.digest()

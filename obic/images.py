@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -27,7 +27,7 @@ MAX_PIXELS = Limits().max_pixels  # of a picture read: 134 million, 400 MB as RG
 VOC_CLASSES = range(1, 21)
 ALPHA_FORMATS = {"AVIF", "DDS", "GIF", "ICNS", "ICO", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 ICONS = ("ICNS", "ICO")  # Pillow scales what is not of a size that they have
-SAVE_OPTIONS = {  # a decoded picture should not be spoilt by the format it is kept in
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture should not be spoilt by the format it is kept in
     "AVIF": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {"compress_type": 3},  # runs alone: no other repeats are in such pictures; twice as fast as level 4
@@ -63,7 +63,7 @@ FORMAT_METADATA = {
 
 JPEG_SEGMENT = 65_500  # bytes that a segment has for metadata, besides their names
 
-Source = bytes | str | os.PathLike | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
+Source = bytes | str | os.PathLike[str] | Image.Image  # of a picture: a file (path, address or bytes) or Pillow's
 
 _hearing = Lock()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say of a file, our errors say
@@ -102,13 +102,15 @@ def read_picture(
     except ValueError as error:
         raise UsageError(f"unknown colour {background!r}") from error
     info, profile = image.info, image.info.get("icc_profile")
-    srgb = not (keep_profile and profile and image.mode in RGB_MODES and profile[16:20] == b"RGB ")
+    keeps = keep_profile and profile and image.mode in RGB_MODES and profile[16:20] == b"RGB "
+    kept_profile = profile if keeps else None
+    srgb = kept_profile is None
     image, orientation = _upright(image, notes)
     metadata = metadata_of_picture(info, *image.size, orientation=orientation, srgb=srgb, notes=notes)
     image = _to_eight_bits(image, notes)
     image = _opaque(image, profile if srgb else None, backdrop, notes)
-    if not srgb:
-        metadata[PART_ICC] = profile
+    if kept_profile is not None:
+        metadata[PART_ICC] = kept_profile
     return Picture(np.asarray(image), tuple(notes), metadata)
 
 
@@ -238,7 +240,7 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
         kind = next((kind for kind, start in SIGNATURES.items() if re.match(start, data, re.DOTALL)), None)
-        plugin, package = PLUGINS.get(kind, ("", ""))
+        plugin, package = PLUGINS.get(kind or "", ("", ""))
         installed = plugin and find_spec(plugin.partition(".")[0])
         if installed and plugin not in sys.modules:
             import_module(plugin)
@@ -353,6 +355,7 @@ def _through_profile(image: Image.Image, data: bytes, notes: list[str]) -> Image
         elif data[16:20] == b"GRAY" and image.mode == "RGB" and _is_grey(image):
             image = image.convert("L")
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert converted is not None  # only what is converted in place gives nothing
     except (ImageCms.PyCMSError, OSError):
         notes.append("the colour profile is damaged or of another kind; colours are read as sRGB")
         return image
@@ -382,12 +385,12 @@ def _grey_values(image: Image.Image) -> np.ndarray:
 
 def _save(image: Image.Image, format: str, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
-    options = pillow_info(metadata)
+    options: dict[str, Any] = {**SAVE_OPTIONS.get(format, {}), **pillow_info(metadata)}
     if PART_XMP in metadata and format == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
     try:
-        image.save(buffer, format=format, **SAVE_OPTIONS.get(format, {}), **options)
+        image.save(buffer, format=format, **options)
     except (OSError, ValueError) as error:  # a mode or a size that the format lacks
         raise UsageError(f"{format} cannot hold this picture: {error}") from error
     if format in ICONS and Image.open(buffer).size != image.size:

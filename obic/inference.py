@@ -7,7 +7,7 @@ tile by tile (`obic.tiles`) on arrays of their backend, which are laid out [B, h
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def synthesise_all(
 def layer_conditions(cells: np.ndarray, quality: int, levels: int) -> np.ndarray:
     """Presence and level of each cell of a layer, float32 [h, w, 2] (spec 8.1): cells bool [h, w], quality 1..100."""
     level = relative_level(quality_to_level(quality, levels), levels)
-    return cells[..., None] * np.float32([1, level])
+    return cells[..., None] * np.array([1, level], np.float32)
 
 
 def hyper_features(backend: Backend, z: np.ndarray, height: int, width: int, side: int = SIDE) -> Array:
@@ -133,7 +133,8 @@ def _run_context(backend: Backend, z: np.ndarray, coder: LayerCoder, residual: R
     """The decoded latent [1, h, w, M] in four passes (spec 8.2), on the windows round the layer's cells alone."""
     shape, cells = backend.shape, coder.cells
     decoded = backend.array(np.zeros((1, *cells.shape, shape.latent), np.float32))
-    hyper = hyper_features(backend, z, *cells.shape, side)
+    height, width = cells.shape
+    hyper = hyper_features(backend, z, height, width, side)
     conditions = backend.array(layer_conditions(cells, coder.quality, shape.levels)[None])
     wanted = tiles(cells, shape.reach.context, side)  # they start at an even row and column, as `pass_numbers` does
     for number, (inner, outer, crop) in track("context", [(n, tile) for n in range(PASSES) for tile in wanted]):
@@ -147,7 +148,7 @@ def _run_context(backend: Backend, z: np.ndarray, coder: LayerCoder, residual: R
     return decoded
 
 
-def _pad(values: np.ndarray, multiple: int, mode: str = "constant") -> np.ndarray:
+def _pad(values: np.ndarray, multiple: int, mode: Literal["constant", "edge"] = "constant") -> np.ndarray:
     """Rows and columns below and to the right, up to a multiple of so many: zeros, or the last ones again."""
     height, width = values.shape[:2]
     return np.pad(values, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode)

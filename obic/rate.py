@@ -51,7 +51,7 @@ class Rate:
     background_quality: int | None = None
     object_boost: int = OBJECT_BOOST
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if sum(given is not None for given in (self.quality, self.bpp, self.size)) > 1:
             raise UsageError("quality, bpp and size each say how large the file is; give one of them")
         for quality in (self.quality, self.object_quality, self.background_quality):

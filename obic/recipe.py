@@ -26,9 +26,18 @@ if TYPE_CHECKING:
 MaskKind = Literal["auto", "none", "given"]
 LayerKind = Literal["object", "class", "instance", "none"]
 Alpha = Literal["grid", "pixel"]
-Stage = Callable[[str], AbstractContextManager]
+Stage = Callable[[str], AbstractContextManager[None]]
 
 MANY_LAYERS = 21  # more than PASCAL VOC has classes
+
+
+def mask_kind(mask: object) -> MaskKind:
+    """What a choice of mask means for a recipe: "auto" and "none" themselves, anything else a mask that is given."""
+    if isinstance(mask, str) and mask == "auto":
+        return "auto"
+    if isinstance(mask, str) and mask == "none":
+        return "none"
+    return "given"
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Recipe:
     effort: int = 0
     prompts: Prompts = EVERYWHERE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.effort not in range(len(EFFORT_STEPS)):
             raise UsageError(f"there is no effort {self.effort!r}; choose 0 to {len(EFFORT_STEPS) - 1}")
         if self.alpha not in get_args(Alpha):
@@ -106,6 +115,8 @@ def encode(
         with stage("segment"):
             (labels, names), notes = _layers_from_segmenter(segment, picture, recipe)
     elif recipe.has_objects:
+        if mask is None:
+            raise UsageError("the recipe asks for a mask, and there is none")
         (labels, names), notes = _layers_from_mask(mask, picture, recipe)
     else:
         labels, names, notes = None, default_names(1), []

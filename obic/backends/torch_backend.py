@@ -63,9 +63,9 @@ def _network(arrays: Mapping[str, np.ndarray], shape: Shape, device: str) -> Cod
     with blank():
         network = CodecNetwork(shape)
         network.synthesis = Synthesis(shape, grain_of(arrays, shape))
-    network.scale_index = network.hyper_gaussian = None  # integers stand for them: scale map and hyper prior
+    del network.scale_index, network.hyper_gaussian  # integers stand for them: scale map and hyper prior
     if "analysis.layers.0.conv.weight" not in arrays:
-        network.analysis = network.hyper_analysis = network.gain.log_gain = None
+        del network.analysis, network.hyper_analysis, network.gain.log_gain
     parameters = {name: torch.from_numpy(array.astype(np.float32)).to(device) for name, array in arrays.items()}
     network.load_state_dict(parameters, assign=True)
     return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)

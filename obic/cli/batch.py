@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from obic.cli.destinations import Destinations, Input, local_name, stems
 from obic.cli.messages import Console, say, timed
@@ -32,7 +32,7 @@ PICTURE_SUFFIXES = (
 )
 MASK_BESIDE = "-mask.png"  # of what "obic mask" writes beside a picture
 
-Report = dict | str | None
+Report = dict[str, Any] | str | None
 
 
 class Job:
@@ -190,7 +190,7 @@ class Batch:
                 self._print({"input": item.path, **report} if isinstance(report, dict) else report)
         return failed
 
-    def _outcomes(self, work: Work) -> Iterator[tuple[Input, Callable[[], Report]]]:
+    def _outcomes(self, work: Work) -> Generator[tuple[Input, Callable[[], Report]], None, None]:
         """Each input with a function that gives its report or raises its error."""
         if self.settings.jobs == 1:
             for item in self.inputs:
@@ -205,8 +205,14 @@ class Batch:
             pool.shutdown(cancel_futures=True)
 
     def _work_on(self, item: Input, work: Work) -> Report:
-        shared = {"alone": self.alone, "settings": self.settings}
-        with closing(Job(item, destinations=self.destinations, console=self._console, **shared)) as job:
+        job = Job(
+            item,
+            alone=self.alone,
+            settings=self.settings,
+            destinations=self.destinations,
+            console=self._console,
+        )
+        with closing(job):
             return work(job)
 
     def _print(self, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from typing import Any
 
 import click
 
@@ -79,7 +80,7 @@ def command(
 
 def _decode(
     job: Job, *, networks: Networks, format: str, ending: str, damaged: str, look: str, kinds: frozenset[int]
-) -> dict | None:
+) -> dict[str, Any] | None:
     """Decode one input and write it. Returns what --json prints of it."""
     with job.stage("open"):
         container = job.open()

@@ -2,7 +2,7 @@
 
 import math
 import os
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -26,7 +26,7 @@ from obic.metadata import kinds_from_text
 from obic.networks import Networks
 from obic.prompts import Box, Point, Prompts
 from obic.rate import EFFORT_STEPS, OBJECT_BOOST, Rate, bytes_of
-from obic.recipe import Alpha, LayerKind, Recipe, encode
+from obic.recipe import Alpha, LayerKind, Recipe, encode, mask_kind
 
 QUALITY = click.IntRange(1, 100)
 
@@ -46,7 +46,7 @@ cat photo.png | obic encode - -o - | obic decode - -o - > again.png
 """
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg] # no generic class in click 8.1
     """A number of bytes, as 10k."""
 
     name = "bytes"
@@ -64,7 +64,7 @@ class PositiveNumber(click.FloatRange):
     def __init__(self) -> None:
         super().__init__(min=0, min_open=True)
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -137,7 +137,7 @@ def command(
     effort: int,
     boxes: tuple[Box, ...],
     points: tuple[Point, ...],
-    **rate: int | float | bool | None,
+    **rate: Any,
 ) -> None:
     """Code pictures as object and background.
 
@@ -162,7 +162,7 @@ def command(
         raise UsageError(f"{settings.output} is the name of a picture; what is written is an .obic file")
     recipe = Recipe(
         rate=Rate(**rate),
-        mask=mask if mask in ("auto", "none") else "given",
+        mask=mask_kind(mask),
         layer_kind=layers,
         alpha=alpha,
         metadata=metadata,
@@ -175,7 +175,7 @@ def command(
     batch.run(lambda job: _encode(job, networks, recipe, mask))
 
 
-def _encode(job: Job, networks: Networks, recipe: Recipe, mask: str) -> dict | None:
+def _encode(job: Job, networks: Networks, recipe: Recipe, mask: str) -> dict[str, Any] | None:
     """Code one input and write it. Returns the facts of `obic info` if they are asked for."""
     out = job.output(".obic")
     if mask == job.source == STREAM:
@@ -204,7 +204,7 @@ def _mask_path(job: Job, mask: str) -> str:
     return whole if os.path.exists(whole) else os.path.join(mask, f"{job.name}.png")
 
 
-def _report(job: Job, data: bytes) -> dict | None:
+def _report(job: Job, data: bytes) -> dict[str, Any] | None:
     """The facts of what was written for --json; their text on standard error for -v."""
     facts = describe(open_container(data, job.settings.limits))
     if job.settings.verbose:

@@ -1,5 +1,7 @@
 """Room 5. `obic info`: where the bytes of a file are. Imports neither numpy nor torch."""
 
+from typing import Any
+
 import click
 
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
@@ -28,14 +30,14 @@ def command(sources: tuple[str, ...], settings: Settings) -> None:
     Batch(sources, OBIC_SUFFIXES, settings).run(_info)
 
 
-def _info(job: Job) -> dict | str:
+def _info(job: Job) -> dict[str, Any] | str:
     facts = describe(job.open())
     if job.settings.as_json:
         return facts
     return as_text(facts) if job.alone else f"{job.source}: {as_text(facts)}"
 
 
-def describe(container: Container) -> dict:
+def describe(container: Container) -> dict[str, Any]:
     """The facts of a file. bytes == overhead_bytes + mask_bytes + optional_bytes + the sum of the layers' bytes.
 
     Sizes in pixels, `bpp` in bits a pixel of the whole picture, `model` as eight hexadecimal digits.
@@ -66,7 +68,7 @@ def describe(container: Container) -> dict:
     }
 
 
-def as_text(report: dict) -> str:
+def as_text(report: dict[str, Any]) -> str:
     """The facts of `describe` as lines for people."""
     lines = [
         f"{report['width']}x{report['height']} pixels, {report['bytes']:,} bytes, {report['bpp']:.4f} bpp, "
@@ -81,7 +83,7 @@ def as_text(report: dict) -> str:
     return "\n".join(lines)
 
 
-def layer_lines(report: dict) -> list[str]:
+def layer_lines(report: dict[str, Any]) -> list[str]:
     """A line for each layer of `describe`, by index."""
     lines = []
     for layer in report["layers"]:

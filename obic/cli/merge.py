@@ -26,5 +26,6 @@ def command(sources: tuple[str, ...], settings: Settings) -> None:
     """
     if sources.count("-") > 1:
         raise UsageError("standard input can be only one of the files")
+    assert settings.output is not None  # click demands it
     outs = [Output(settings.output, source=source, overwrite=settings.overwrite) for source in sources]
     outs[0].write(merge([open_container(open_source(source), settings.limits) for source in sources]))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
+from typing import Any
 
 import click
 
@@ -39,16 +40,21 @@ class Settings:
         return Limits(max_pixels=self.max_pixels)
 
 
-def obic_command(*options: Callable, epilog: str, argument: Callable | None = None) -> Callable:
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def obic_command(
+    *options: Decorator, epilog: str, argument: Decorator | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
     """A click command with its inputs, its own options and those of all. The examples keep their line breaks.
 
     The function gets `settings`, and the options that are not among them by name.
     """
     names = {field.name for field in fields(Settings)}
 
-    def decorate(function: Callable) -> click.Command:
+    def decorate(function: Callable[..., None]) -> click.Command:
         @wraps(function)
-        def command(**given: object) -> None:
+        def command(**given: Any) -> None:
             settings = Settings(**{name: given.pop(name) for name in names & given.keys()})
             try:
                 function(settings=settings, **given)
@@ -79,7 +85,7 @@ def _segmenter(ctx: click.Context, param: click.Parameter, value: str) -> str:
     ctx.exit()
 
 
-def _each(read: Callable) -> Callable:
+def _each(read: Callable[[Any], Any]) -> Callable[..., tuple[Any, ...]]:
     """A callback for an option that may be given several times."""
     return lambda ctx, param, values: tuple(map(read, values))
 

@@ -6,7 +6,7 @@ import base64
 import json
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,8 @@ from obic.metadata import metadata_of_file
 from obic.networks import Networks
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from obic.weights import CodecModel
 
 WEBP_MAX_SIDE = 16383  # of the format
@@ -63,7 +65,7 @@ def command(sources: tuple[str, ...], settings: Settings, original: str | None, 
         _gallery(batch, settings.output, pictures)
 
 
-def page(template: str, facts: dict, decoder: str = "") -> str:
+def page(template: str, facts: dict[str, Any], decoder: str = "") -> str:
     """A page of this folder with the facts in it, as JSON that no text can break out of, and with a decoder."""
     html = resources.files("obic.cli").joinpath(template).read_text("utf-8")
     data = json.dumps(facts).replace("<", "\\u003c")
@@ -91,7 +93,7 @@ def _gallery(batch: Batch, output: str, pictures: StillPictures | LivePictures) 
         batch.destinations.claim_path(output, "the page")
     out = Output(output, source=STREAM, overwrite=batch.settings.overwrite)
     tell = say if batch.settings.verbose else None
-    files: list[dict] = []
+    files: list[dict[str, Any]] = []
 
     def add(job: Job) -> None:
         container = job.open()
@@ -117,7 +119,7 @@ class StillPictures:
     def __init__(self, networks: Networks):
         self._networks = networks
 
-    def of_report(self, container: Container) -> dict:
+    def of_report(self, container: Container) -> dict[str, Any]:
         """The whole, and each layer by index, null where it is absent."""
         from obic.codec import extract_picture
 
@@ -129,7 +131,7 @@ class StillPictures:
         ]
         return {**whole, "layer_images": layers}
 
-    def of_gallery(self, container: Container) -> dict:
+    def of_gallery(self, container: Container) -> dict[str, Any]:
         from obic.codec import decode_picture
 
         decoded = decode_picture(container, self._model(container))
@@ -146,13 +148,13 @@ class StillPictures:
 class LivePictures:
     """The files themselves, as data addresses, and a decoder for the page, with the models that they need."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._models: dict[int, bytes] = {}
 
-    def of_report(self, container: Container) -> dict:
+    def of_report(self, container: Container) -> dict[str, Any]:
         return self.of_gallery(container)
 
-    def of_gallery(self, container: Container) -> dict:
+    def of_gallery(self, container: Container) -> dict[str, Any]:
         """Raises UnsupportedError if the model is not here, FormatError if a part of the file is damaged."""
         from obic.web import model_of
 
@@ -184,7 +186,7 @@ def _original(path: str, container: Container, max_pixels: int) -> str:
     return _address(rgb, {})
 
 
-def _address(pixels, profile: dict[int, bytes]) -> str:
+def _address(pixels: np.ndarray, profile: dict[int, bytes]) -> str:
     """Pixels as a picture inside an address: lossless WebP, or PNG where a side is too long for that."""
     from obic.images import write_picture
 
@@ -196,7 +198,7 @@ def _data_address(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _grid(container: Container) -> dict:
+def _grid(container: Container) -> dict[str, Any]:
     """The label map, a byte a cell in raster order, in base64; the size of the grid, and of a cell in pixels."""
     from obic.masks import decode_label_map, grid_size
 

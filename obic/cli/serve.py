@@ -8,6 +8,7 @@ from functools import cache, cached_property, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import click
@@ -98,7 +99,7 @@ class Site:
         names = [path.relative_to(self.folder).as_posix() for path in files]
         return page("gallery.html", {"title": self.folder.name, "files": list(map(self._facts, names))}, DECODER)
 
-    def _facts(self, name: str) -> dict:
+    def _facts(self, name: str) -> dict[str, Any]:
         address = f"/files/{quote(name)}"
         about = {"name": name, "src": address, "link": f"/viewer/?src={quote(address)}"}
         try:
@@ -117,10 +118,11 @@ class Site:
 class Handler(BaseHTTPRequestHandler):
     """GET and HEAD, with ranges of bytes. Speaks to names of this machine alone where it listens on loopback."""
 
+    server: ThreadingHTTPServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "obic", ""
 
-    def __init__(self, site: Site, *arguments):
+    def __init__(self, site: Site, *arguments: Any):
         self.site = site
         super().__init__(*arguments)
 
@@ -172,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             return True
         return re.sub(r":\d+$", "", self.headers.get("Host", "")) in (LOOPBACK, "localhost")
 
-    def log_message(self, format: str, *arguments) -> None:
+    def log_message(self, format: str, *arguments: Any) -> None:
         """Requests are not told."""
 
 

@@ -130,11 +130,11 @@ class Output:
 def _hand_on(old: str, new: str) -> None:
     """Owner, mode and extended attributes of one file to another, as far as that is allowed; not its times."""
     status = os.stat(old)
-    change_owner = getattr(os, "chown", None)  # of POSIX
-    for owner in ((status.st_uid, status.st_gid), (-1, status.st_gid)) if change_owner else ():
-        with suppress(OSError):
-            change_owner(new, *owner)
-            break
+    if change_owner := getattr(os, "chown", None):  # of POSIX
+        for owner in ((status.st_uid, status.st_gid), (-1, status.st_gid)):
+            with suppress(OSError):
+                change_owner(new, *owner)
+                break
     with suppress(OSError):
         shutil.copystat(old, new)
     with suppress(OSError):

@@ -265,7 +265,8 @@ def test_opening_a_file_loads_nothing_heavy(tmp_path):
 
 def test_type_checkers_see_every_name():
     stub = (ROOT / "obic" / "__init__.pyi").read_text()
-    names = re.findall(r"^from \S+ import (\w+) as \1$", stub, re.M)
-    assert {*names, "open", "__version__"} == set(obic.__all__)
+    imported = re.findall(r"^from \S+ import (\w+) as \1$", stub, re.M)
+    assigned = re.findall(r"^(\w+) = ", stub, re.M)
+    assert {*imported, *assigned, "__version__"} == set(obic.__all__)
     assert obic.open is obic.open_container
     assert (ROOT / "obic" / "py.typed").exists()

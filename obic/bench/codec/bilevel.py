@@ -50,8 +50,8 @@ def jbig2_bytes(mask: np.ndarray) -> int:
     context = np.zeros(mask.shape, np.int64)
     for place, (dy, dx) in enumerate(TEMPLATE):
         context += padded[2 + dy : 2 + dy + height, 4 + dx : 4 + dx + width] << place
-    zeros, ones = (np.bincount(context[mask == bit], minlength=1 << len(TEMPLATE)) for bit in (0, 1))
-    return round(sum(_nats(*counts) for counts in zip(zeros, ones, strict=True) if any(counts)) / log(256))
+    counts = (np.bincount(context[mask == bit], minlength=1 << len(TEMPLATE)).tolist() for bit in (0, 1))
+    return round(sum(_nats(zeros, ones) for zeros, ones in zip(*counts, strict=True) if zeros or ones) / log(256))
 
 
 def _nats(zeros: int, ones: int) -> float:

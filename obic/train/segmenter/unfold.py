@@ -52,7 +52,8 @@ class _Moments:
     """Mean and variance of each channel of what a module puts out."""
 
     def __init__(self) -> None:
-        self.count, self.sum, self.squares = 0, *torch.zeros(2, dtype=torch.float64)
+        self.count = 0
+        self.sum = self.squares = torch.zeros((), dtype=torch.float64)
 
     def see(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         values = output.double().transpose(0, 1).flatten(1)
