@@ -272,7 +272,7 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _source(image: ImageLike) -> Source:
     """What `read_picture` and `read_mask` take."""
-    return image if isinstance(image, Source) else _image_of(image)
+    return image if isinstance(image, (bytes, str, os.PathLike, Image.Image)) else _image_of(image)
 
 
 def _picture(image: ImageLike, background_color: str, kinds: Collection[int], frame: int | None) -> Picture:

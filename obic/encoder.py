@@ -40,7 +40,7 @@ class PictureEncoder:
     model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by kind, as for `mux`.
     pixel_alpha: keep a pixel mask, so that an extracted object has its edge to the pixel; for all of it to be there,
     objects then own every cell they touch. features: what `analyse_pictures` gave for the picture, if it did already.
-    Raises UsageError on arguments that do not fit together.
+    Raises UsageError on arguments that do not fit together, and for a model that can only decode.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class PictureEncoder:
         features: Array | None = None,
     ):
         self._height, self._width = _check_picture(rgb, labels, n_layers)
+        if model.log_gain is None:
+            raise UsageError("this model was loaded to decode; to encode, load it with encoder=True")
         self._rgb, self._n_layers = rgb, n_layers
         self._model, self._names, self._parts = model, names, dict(parts or {})
         self._cells = np.zeros(grid_size(*rgb.shape[:2]), np.uint8)
@@ -94,7 +96,7 @@ class PictureEncoder:
         """One with a latent improved for these qualities by so many steps, at least 1 (`obic.nn.refine`): its files are
         smaller, or better. Files of other qualities change too, and gain little.
 
-        The model's backend has to be PyTorch's.
+        Raises UsageError unless the model's backend is PyTorch's.
         """
         from obic.nn.refine import refine
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from obic.backends.torch_backend import TorchBackend
 from obic.constants import CELL
 from obic.entropy.layer import LayerCoder
+from obic.errors import UsageError
 from obic.inference import hyper_features, hyper_latent
 from obic.nn.hyper_networks import index_to_scale
 from obic.nn.model import CodecNetwork, pad_to_cells
@@ -57,11 +58,11 @@ def refine(
     """Better features [1, h, w, M] for these layers at their qualities, from those of the analysis transform.
 
     model: with PyTorch's backend. rgb: uint8 [H, W, 3]. steps: at least 1. Gives the same every time. A step takes
-    about four times as long as decoding.
+    about four times as long as decoding. Raises UsageError for another backend.
     """
     backend = model.backend
     if not isinstance(backend, TorchBackend):
-        raise TypeError("a latent is refined with PyTorch's backend")
+        raise UsageError("a latent is refined with PyTorch's gradients; load the model with backend='torch'")
     network, start = backend.network, features.permute(0, 3, 1, 2)
     rows = _rows(model, network, features, coders)
     generator = torch.Generator(features.device).manual_seed(0)

@@ -17,7 +17,12 @@ import obic
 from obic import inference
 from obic import networks as network_functions
 from obic.api import default_codec
+from obic.errors import UsageError
+from obic.images import read_picture
 from obic.networks import Networks
+from obic.rate import Rate
+from obic.recipe import Recipe
+from obic.recipe import encode as encode_by
 from shared.places import GOLDEN, ROOT
 
 
@@ -261,6 +266,12 @@ def test_opening_a_file_loads_nothing_heavy(tmp_path):
     command = [sys.executable, "-c", script, tmp_path / "x.obic"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"numpy", "torch", "PIL"} & set(done.stdout.split())
+
+
+def test_a_recipe_for_a_given_mask_needs_one():
+    image = Image.new("RGB", (32, 32))
+    with pytest.raises(UsageError, match="there is none"):
+        encode_by(read_picture(image), Recipe(Rate(), mask="given"), Networks("cpu", "numpy"))
 
 
 def test_type_checkers_see_every_name():

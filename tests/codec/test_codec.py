@@ -1,5 +1,7 @@
 """The codec as functions: round trips, layers apart, damage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -136,3 +138,8 @@ def test_another_model_is_refused_before_decoding(tiny_encoder, monkeypatch):
 def test_arguments_that_do_not_fit(tiny_encoder, rgb, labels, n_layers, qualities):
     with pytest.raises(UsageError):
         codec.encode_picture(rgb, labels, n_layers, qualities=qualities, model=tiny_encoder)
+
+
+def test_a_model_that_can_only_decode_is_refused(tiny_encoder):
+    with pytest.raises(UsageError, match="encoder=True"):
+        codec.PictureEncoder(np.zeros((4, 4, 3), np.uint8), None, 1, model=replace(tiny_encoder, log_gain=None))

@@ -129,6 +129,11 @@ def test_any_bytes_give_a_map_or_a_format_error(data, n_layers, height, width):
     assert labels.max() < n_layers
 
 
+def test_two_layers_need_a_map():
+    with pytest.raises(FormatError, match="missing"):
+        decode_label_map(None, 2, 3, 2)
+
+
 def test_a_label_without_a_layer_is_our_own_bug():
     with pytest.raises(ValueError, match="label 2"):
         encode_label_map(np.full((2, 2), 2, np.uint8), 2)

@@ -10,6 +10,7 @@ from obic import codec
 from obic.bench.codec.effort import measured
 from obic.bench.common.pictures import TestPicture
 from obic.container import open_container
+from obic.errors import UsageError
 from obic.nn import refine
 from obic.nn.rate_distortion import distortion, distortion_weight
 from shared.places import TESTS
@@ -87,3 +88,9 @@ def test_the_benchmark_of_effort_measures_it(torch_encoder, monkeypatch):
     pictures = [TestPicture("x", picture(192, 192), None)]
     plain, refined = (measured(pictures, 60, effort, torch_encoder) for effort in (0, 1))
     assert refined[:3] != plain[:3]
+
+
+def test_refining_needs_gradients():
+    model = codec.load_model(encoder=True, backend="numpy")
+    with pytest.raises(UsageError, match="backend='torch'"):
+        codec.PictureEncoder(picture(32, 32), None, 1, model=model).refined((50,), 1)

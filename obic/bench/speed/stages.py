@@ -41,8 +41,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 Seconds = dict[str, float]  # by stage; "total" too
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Given = ParamSpec("Given")
+Value = TypeVar("Value")
 
 
 class Process(NamedTuple):
@@ -72,10 +72,10 @@ class _Clock:
             self.seconds[_TOLD.get(stage, stage)] += now - self._last
         self._last = now
 
-    def timed(self, stage: str, function: Callable[P, T]) -> Callable[P, T]:
+    def timed(self, stage: str, function: Callable[Given, Value]) -> Callable[Given, Value]:
         """The function, its time counted as that of a stage."""
 
-        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        def call(*args: Given.args, **kwargs: Given.kwargs) -> Value:
             start = self.now()
             try:
                 return function(*args, **kwargs)

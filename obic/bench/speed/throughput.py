@@ -31,7 +31,7 @@ with one worker, models loaded.
 
 """
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 def with_workers(folder: Path, jobs: Sequence[int], threads: int, device: str) -> list[tuple[str, float, float]]:
@@ -58,7 +58,7 @@ def in_batches(folder: Path, sizes: Sequence[int], device: str) -> list[tuple[st
     return rows
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
+def _timed(work: Callable[[], Value]) -> tuple[Value, float]:
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

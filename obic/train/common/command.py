@@ -20,7 +20,7 @@ from obic.errors import ObicError
 from obic.train.common import parallel
 from obic.train.common.curves import say
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 def positive(text: str) -> float:
@@ -57,7 +57,7 @@ def device(text: str) -> str:
     return text
 
 
-def _bounded(value: T, text: str, fits: Callable[[T], bool], complaint: str) -> T:
+def _bounded(value: Value, text: str, fits: Callable[[Value], bool], complaint: str) -> Value:
     if not fits(value):
         raise argparse.ArgumentTypeError(f"{text} {complaint}")
     return value
