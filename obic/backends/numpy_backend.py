@@ -179,7 +179,7 @@ class Block:
             y = self._mix_in.of(self._damped(flat[first[rows.start] : first[rows.stop]], 0))
             inner = mixed[rows.start + 1 : rows.stop + 1, 1:-1]
             if places is None:
-                np.multiply(*(each.reshape(inner.shape) for each in (y, _one_plus_tanh(y))), out=inner)
+                np.multiply(y.reshape(inner.shape), _one_plus_tanh(y).reshape(inner.shape), out=inner)
             else:
                 inner[places[rows]] = y * _one_plus_tanh(y)
 
@@ -222,7 +222,7 @@ def _sequence(*steps: Network) -> Network:
 def _grown(places: np.ndarray, steps: int) -> np.ndarray:
     """With what is as near to places, bool [h, w], as so many 3x3 convolutions see."""
     for _ in range(steps):
-        places = sliding_window_view(np.pad(places, 1), (3, 3)).any((2, 3))
+        places = np.any(sliding_window_view(np.pad(places, 1), (3, 3)), axis=(2, 3))
     return places
 
 

@@ -52,9 +52,10 @@ class _Blas:
     numpy has no way to say how many, so this asks the library itself.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock, self._users, self._before = Lock(), 0, 0
-        self.get = self.set = None
+        self.get: Callable[[], int] | None = None
+        self.set: Callable[[int], None] | None = None
         wheel = Path(np.__file__).parent.parent / "numpy.libs"
         # A name is looked for in the libraries that one is linked with too, but on Windows.
         for path in (np.linalg._umath_linalg.__file__, *wheel.glob("*openblas*")):
@@ -68,7 +69,7 @@ class _Blas:
     @contextmanager
     def on_one_core(self) -> Iterator[None]:
         """In it, for any number of threads, a product takes one core."""
-        if self.set is None:
+        if self.get is None or self.set is None:
             yield
             return
         with self._lock:
