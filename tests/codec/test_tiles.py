@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from obic import inference
 from obic.entropy import LayerCoder, layer, scale_map
-from obic.progress import told_to, track
+from obic.progress import listening, track
 from obic.shape import Reach, Shape
 from obic.tiles import tiles, times
 from obic.train.codec.checkpoint import new_network
@@ -132,7 +132,7 @@ def test_entropy_coding_in_blocks_gives_the_same_bytes(tiny_encoder, monkeypatch
 
 def test_long_work_tells_how_far_it_is(tiny_encoder):
     heard = []
-    with told_to(lambda *step: heard.append(step)):
+    with listening(lambda *step: heard.append(step)):
         coded(tiny_encoder, picture(120, 100), np.ones((8, 7), bool), SMALL)
     assert list(track("nobody listens", "ab")) == ["a", "b"]
     names = list(dict.fromkeys(stage for stage, *_ in heard))
