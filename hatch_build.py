@@ -1,4 +1,5 @@
-"""Puts the viewer into a wheel, as `obic/_site`, if `make web` has built it; models are made when they are wanted."""
+"""Puts the viewer into a wheel, as `obic/_site`, if `make web` has built it; models are made when
+they are wanted."""
 
 from pathlib import Path
 

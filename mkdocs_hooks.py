@@ -1,4 +1,5 @@
-"""For mkdocs: pages outside of docs/ join the site, and links between them and docs/ hold on either side.
+"""For mkdocs: pages outside of docs/ join the site, and links between them and docs/ hold on either
+side.
 
 On the site `docs/` is the top; all else keeps its place.
 """

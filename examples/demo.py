@@ -1,4 +1,5 @@
-"""What `make demo` runs: the commands of obic on one photograph, a small table, and a side-by-side picture.
+"""What `make demo` runs: the commands of obic on one photograph, a small table, and a side-by-side
+picture.
 
 python examples/demo.py [PICTURE] [--out FOLDER]
 """
@@ -65,7 +66,7 @@ def side_by_side(paths: list[Path], target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("picture", type=Path, nargs="?", default=HERE / "chelsea.png")
     parser.add_argument("--out", type=Path, default=Path("demo"))
     args = parser.parse_args()

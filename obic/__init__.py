@@ -1,7 +1,7 @@
 """obic: an object-based learned image codec.
 
-Importing this package is cheap: numpy, torch and the networks are loaded when a name that needs them is first used.
-Where Pillow is loaded too, before or after, it opens and saves `.obic` files.
+Importing this package is cheap: numpy, torch and the networks are loaded when a name that needs
+them is first used. Where Pillow is loaded too, before or after, it opens and saves `.obic` files.
 """
 
 from importlib import import_module

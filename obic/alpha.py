@@ -12,7 +12,8 @@ from obic.masks import alpha_from_cells, decode_pixel_mask, join_parts, spread_c
 
 
 def layer_alpha(container: Container, labels: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-    """Opacity of the union of layers, uint8 [H, W]: of objects to the pixel, where the file has a pixel mask.
+    """Opacity of the union of layers, uint8 [H, W]: of objects to the pixel, where the file has a
+    pixel mask.
 
     labels: uint8 [h, w], the layer of each cell. Raises FormatError if the pixel mask is damaged.
     """

@@ -1,4 +1,5 @@
-"""Room 4. obic from Python: images and arrays in, bytes out, and back. `obic.encode` and its like are found here."""
+"""Room 4. obic from Python: images and arrays in, bytes out, and back. `obic.encode` and its like
+are found here."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ log = logging.getLogger("obic")
 
 @dataclass(frozen=True)
 class Analysed:
-    """A picture, and what the analysis transform made of it: features float32 [1, h, w, M], None where it has not."""
+    """A picture, and what the analysis transform made of it: features float32 [1, h, w, M], None
+    where it has not."""
 
     picture: Picture
     features: Array | None = None
@@ -57,15 +59,17 @@ class Analysed:
 class Codec:
     """The codec with its networks on one device. They are loaded when first needed, once.
 
-    Safe to share among threads. device: "auto", "cpu" or "cuda". backend: "numpy", "torch" (with `obic[torch]`), or
-    "auto": PyTorch where that is imported already, for a GPU that is asked for, or where it is installed and the first
-    picture is large; else numpy. None: what the environment variable OBIC_BACKEND says, else "auto". segmenter: what
-    finds objects: a name, as `obic encode --segmenter` takes it, or a function of a picture (`obic.segment.Segmenter`);
-    None: what OBIC_SEGMENTER says, else "builtin".
+    Safe to share among threads. device: "auto", "cpu" or "cuda". backend: "numpy", "torch" (with
+    `obic[torch]`), or "auto": PyTorch where that is imported already, for a GPU that is asked for,
+    or where it is installed and the first picture is large; else numpy. None: what the environment
+    variable OBIC_BACKEND says, else "auto". segmenter: what finds objects: a name, as `obic encode
+    --segmenter` takes it, or a function of a picture (`obic.segment.Segmenter`); None: what
+    OBIC_SEGMENTER says, else "builtin".
 
-    An image is one of Pillow's, a picture file (a path, or its bytes), an array [H, W], [H, W, 3] or [H, W, 4], or a
-    tensor [C, H, W] with C = 1, 3 or 4; arrays and tensors are uint8, or floating-point numbers in 0..1, in sRGB. A
-    file is an `.obic`: bytes, a path or an address, an open file, or what `obic.open` gives.
+    An image is one of Pillow's, a picture file (a path, or its bytes), an array [H, W], [H, W, 3]
+    or [H, W, 4], or a tensor [C, H, W] with C = 1, 3 or 4; arrays and tensors are uint8, or
+    floating-point numbers in 0..1, in sRGB. A file is an `.obic`: bytes, a path or an address, an
+    open file, or what `obic.open` gives.
     """
 
     def __init__(
@@ -101,16 +105,20 @@ class Codec:
     ) -> bytes:
         """The `.obic` file of an image. The arguments are the options of `obic encode`.
 
-        quality: 1..100; or the best that fits in `bpp` bits a pixel, or in `size` bytes, such as 3000 or "10k". Where
-        nothing fits it is the smallest file there is, with a warning, or with `strict` an ObicError.
-        mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background, every other value an
-        object. metadata: what to keep of the image's, as "exif,icc". verify: decode the file made, and raise ObicError
-        if that does not give the integers that were coded. effort: 0..3, how long to look for a better latent.
-        boxes, points: where the objects are, if not everywhere: (x0, y0, x1, y1) and (x, y) of the upright picture, in
-        pixels or in shares as "40%"; each becomes a layer with layers="instance".
-        frame: which picture of an animation, or of a file with several pages, 0 being the first; None: the first of a
-        file, the current one of an image of Pillow's.
-        Raises UsageError where arguments do not fit together; FormatError or LimitError for a picture file.
+        quality: 1..100; or the best that fits in `bpp` bits a pixel, or in `size` bytes, such as
+        3000 or "10k". Where nothing fits it is the smallest file there is, with a warning, or with
+        `strict` an ObicError.
+        mask: "auto" for the segmenter, "none", or an image of the same size: 0 is the background,
+        every other value an object. metadata: what to keep of the image's, as "exif,icc". verify:
+        decode the file made, and raise ObicError if that does not give the integers that were
+        coded. effort: 0..3, how long to look for a better latent.
+        boxes, points: where the objects are, if not everywhere: (x0, y0, x1, y1) and (x, y) of the
+        upright picture, in pixels or in shares as "40%"; each becomes a layer with
+        layers="instance".
+        frame: which picture of an animation, or of a file with several pages, 0 being the first;
+        None: the first of a file, the current one of an image of Pillow's.
+        Raises UsageError where arguments do not fit together; FormatError or LimitError for a
+        picture file.
         """
         rate = Rate(
             quality=quality,
@@ -148,18 +156,20 @@ class Codec:
     ) -> Image.Image:
         """The whole picture: RGB, or RGBA where layers are missing. Its metadata are in `info`.
 
-        look: "vivid" makes pictures of low rates sharp instead of smooth, with detail that is made up.
-        Raises FormatError (with damaged="skip" only if no layer is whole) and UnsupportedError.
+        look: "vivid" makes pictures of low rates sharp instead of smooth, with detail that is made
+        up. Raises FormatError (with damaged="skip" only if no layer is whole) and UnsupportedError.
         """
         return self._decode([open_file(file)], damaged, look)[0]
 
     def extract(
         self, file: File, layer: str | int | Iterable[str | int], *, look: Look = "faithful"
     ) -> Image.Image:
-        """A layer, or several together, by name or index: RGBA. Reads the header and those layers, nothing else.
+        """A layer, or several together, by name or index: RGBA. Reads the header and those layers,
+        nothing else.
 
-        For a smaller `.obic` file with these layers, without a network: `obic.open(file).subset([layer])`.
-        Raises UsageError if there is no such layer, else as `decode`.
+        For a smaller `.obic` file with these layers, without a network:
+        `obic.open(file).subset([layer])`. Raises UsageError if there is no such layer, else as
+        `decode`.
         """
         container = open_file(file)
         self._networks.settle(container.header.n_pixels)
@@ -176,9 +186,11 @@ class Codec:
         metadata: str = "none",
         frame: int | None = None,
     ) -> list[Analysed]:
-        """Images through the analysis transform, those of one size together. `encode` takes what this gives.
+        """Images through the analysis transform, those of one size together. `encode` takes what
+        this gives.
 
-        That saves time where an image is coded more than once, or on a GPU. The arguments are those of `encode`.
+        That saves time where an image is coded more than once, or on a GPU. The arguments are those
+        of `encode`.
         """
         kinds = kinds_from_text(metadata)
         pictures = [_picture(image, background_color, kinds, frame) for image in images]
@@ -191,8 +203,9 @@ class Codec:
     ) -> list[bytes]:
         """`encode` for many images.
 
-        batch_size: so many go through the analysis transform together, as far as they have one size; None: 8 on a GPU
-        and 1 elsewhere. workers: batches at a time: while one is in a network, another is entropy-coded.
+        batch_size: so many go through the analysis transform together, as far as they have one
+        size; None: 8 on a GPU and 1 elsewhere. workers: batches at a time: while one is in a
+        network, another is entropy-coded.
         """
         reading = {name: options[name] for name in ("background_color", "metadata", "frame") if name in options}
 
@@ -210,7 +223,8 @@ class Codec:
         damaged: Literal["error", "skip"] = "error",
         look: Look = "faithful",
     ) -> list[Image.Image]:
-        """`decode` for many files. workers, batch_size: as for `encode_all`, with the synthesis transform."""
+        """`decode` for many files. workers, batch_size: as for `encode_all`, with the synthesis
+        transform."""
 
         def work(batch: list[File]) -> list[Image.Image]:
             return self._decode([open_file(file) for file in batch], damaged, look)
@@ -276,7 +290,8 @@ def _source(image: ImageLike) -> Source:
 
 
 def _picture(image: ImageLike, background_color: str, kinds: Collection[int], frame: int | None) -> Picture:
-    """An image read, with its colours as they are if its profile is among the kinds of metadata to keep."""
+    """An image read, with its colours as they are if its profile is among the kinds of metadata to
+    keep."""
     return read_picture(_source(image), background=background_color, keep_profile=PART_ICC in kinds, frame=frame)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 def connected_cells(labels: np.ndarray) -> np.ndarray:
     """The connected component (of eight neighbours) that each cell belongs to, int64 [h, w].
 
-    labels: integers [h, w]; cells are connected where neighbours have the same label. A component's number is 1 + the
-    position of its first cell in raster order; where the label is 0 it is 0.
+    labels: integers [h, w]; cells are connected where neighbours have the same label. A component's
+    number is 1 + the position of its first cell in raster order; where the label is 0 it is 0.
 
     Source: hooking and pointer jumping (Shiloach and Vishkin 1982): a few rounds of whole arrays.
     """
@@ -30,7 +30,8 @@ def connected_cells(labels: np.ndarray) -> np.ndarray:
 
 
 def neighbours(plane: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The values of all pairs of cells that lie side by side or corner to corner: each pair once."""
+    """The values of all pairs of cells that lie side by side or corner to corner: each pair
+    once."""
     height, width = plane.shape
     for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
         yield plane[: height - dy, max(0, -dx) : width - max(0, dx)], plane[dy:, max(0, dx) : width - max(0, -dx)]

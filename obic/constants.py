@@ -11,7 +11,8 @@ MAX_MODEL = 2**32 - 1  # spec 3.2: a fingerprint is 32 bits
 MIN_QUALITY, MAX_QUALITY = 1, 100  # spec 3.2
 LONG_STREAM = 32 * 1024  # spec 3.4: from this many bytes on, a checksum has 32 bits instead of 16
 
-# Optional parts (spec 3.5). From FIRST_CRITICAL on, a reader that does not know the kind must give up.
+# Optional parts (spec 3.5). From FIRST_CRITICAL on, a reader that does not know the kind must give
+# up.
 PART_NAMES, PART_ICC, PART_EXIF, PART_XMP, PART_PIXEL_MASK = 1, 2, 3, 4, 5
 FIRST_CRITICAL = 64
 MAX_PART_KIND = 127

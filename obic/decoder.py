@@ -19,9 +19,9 @@ from obic.weights import CodecModel
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture. rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None when every layer is there.
-    missing: the indices of layers that are absent or damaged; their part of the picture is transparent.
-    mask_damaged: the alpha follows the cells because the pixel mask is damaged."""
+    """A decoded picture. rgb: uint8 [H, W, 3]. alpha: uint8 [H, W], or None when every layer is
+    there. missing: the indices of layers that are absent or damaged; their part of the picture is
+    transparent. mask_damaged: the alpha follows the cells because the pixel mask is damaged."""
 
     rgb: np.ndarray
     alpha: np.ndarray | None
@@ -37,14 +37,16 @@ class Decoded:
 def decode_picture(container: Container, model: CodecModel, *, damaged: str = "error") -> Decoded:
     """The picture from the layers a file has.
 
-    damaged: "error" raises FormatError at the first layer that is damaged or cut off; "skip" leaves it out.
-    Raises UnsupportedError if the model is not the file's, and FormatError if no layer can be decoded.
+    damaged: "error" raises FormatError at the first layer that is damaged or cut off; "skip" leaves
+    it out. Raises UnsupportedError if the model is not the file's, and FormatError if no layer can
+    be decoded.
     """
     return decode_pictures([container], model, damaged=damaged)[0]
 
 
 def decode_pictures(containers: Sequence[Container], model: CodecModel, *, damaged: str = "error") -> list[Decoded]:
-    """`decode_picture` for several files. Those with one number of cells go through the synthesis transform together.
+    """`decode_picture` for several files. Those with one number of cells go through the synthesis
+    transform together.
 
     Raises as `decode_picture` does for the first file that fails.
     """
@@ -58,7 +60,8 @@ def decode_pictures(containers: Sequence[Container], model: CodecModel, *, damag
 
 
 def extract_picture(container: Container, layers: int | Sequence[int], model: CodecModel) -> np.ndarray:
-    """One layer, or several together, by index, as pixels: uint8 [H, W, 4]. Reads the bytes of those layers alone.
+    """One layer, or several together, by index, as pixels: uint8 [H, W, 4]. Reads the bytes of
+    those layers alone.
 
     Raises as `decode_picture` does, and UsageError if a layer is absent.
     """
@@ -71,15 +74,18 @@ def extract_picture(container: Container, layers: int | Sequence[int], model: Co
 
 
 def decode_symbols(container: Container, index: int, model: CodecModel) -> tuple[np.ndarray, np.ndarray]:
-    """The integers of one layer: z int32 [Z, h4, w4] and the residual int32 [M, h, w]. The same on every machine.
+    """The integers of one layer: z int32 [Z, h4, w4] and the residual int32 [M, h, w]. The same on
+    every machine.
 
-    Raises FormatError if the layer is damaged, UsageError if it is absent, UnsupportedError as `decode_picture` does.
+    Raises FormatError if the layer is damaged, UsageError if it is absent, UnsupportedError as
+    `decode_picture` does.
     """
     return decode_layer(container, label_map(container, model), index, model)[1:]
 
 
 def label_map(container: Container, model: CodecModel) -> np.ndarray:
-    """The layer of each cell, uint8 [h, w]. Raises UnsupportedError if the model is not the file's."""
+    """The layer of each cell, uint8 [h, w]. Raises UnsupportedError if the model is not the
+    file's."""
     header = container.header
     if header.model != model.fingerprint:
         raise UnsupportedError(f"the file needs model {header.model:08x}, not {model.fingerprint:08x}")
@@ -89,7 +95,8 @@ def label_map(container: Container, model: CodecModel) -> np.ndarray:
 def decode_layer(
     container: Container, labels: np.ndarray, index: int, model: CodecModel
 ) -> tuple[LayerCoder, np.ndarray, np.ndarray]:
-    """A layer's coder, and its integers as for `decode_symbols`. labels: uint8 [h, w], the layer of each cell."""
+    """A layer's coder, and its integers as for `decode_symbols`. labels: uint8 [h, w], the layer of
+    each cell."""
     coder = LayerCoder(model.entropy, labels == index, container.header.layers[index].quality)
     data = container.read_layer(index)
     try:
@@ -99,9 +106,11 @@ def decode_layer(
 
 
 class _Latent:
-    """The latent of the whole picture, to which layers are added one by one, so that any number needs as much memory.
+    """The latent of the whole picture, to which layers are added one by one, so that any number
+    needs as much memory.
 
-    labels: uint8 [h, w]. layers: indices of those it has. planes: their features [1, h, w, M], conditions [1, h, w, 2].
+    labels: uint8 [h, w]. layers: indices of those it has. planes: their features [1, h, w, M],
+    conditions [1, h, w, 2].
     """
 
     def __init__(self, container: Container, model: CodecModel):
@@ -123,7 +132,8 @@ class _Latent:
 
 
 def _whole_latent(container: Container, model: CodecModel, damaged: str) -> _Latent:
-    """The latent of all the layers that a file has; without those that are damaged, where these are to be skipped."""
+    """The latent of all the layers that a file has; without those that are damaged, where these are
+    to be skipped."""
     latent, failure = _Latent(container, model), None
     container.prefetch()
     if damaged == "error":

@@ -22,7 +22,8 @@ SUSPECTS = "nothing is written; this is a bug of obic, or faulty memory"
 
 
 def analyse_pictures(pictures: Sequence[np.ndarray], model: CodecModel) -> list[Array]:
-    """The features of pictures, uint8 [H, W, 3]: float32 [1, h, w, M] of each, of the model's backend.
+    """The features of pictures, uint8 [H, W, 3]: float32 [1, h, w, M] of each, of the model's
+    backend.
 
     Pictures with one number of cells go through the analysis transform together.
     """
@@ -36,11 +37,13 @@ def analyse_pictures(pictures: Sequence[np.ndarray], model: CodecModel) -> list[
 class PictureEncoder:
     """One picture, analysed once: its `.obic` file at any qualities of its layers.
 
-    rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with one layer.
-    model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by kind, as for `mux`.
-    pixel_alpha: keep a pixel mask, so that an extracted object has its edge to the pixel; for all of it to be there,
-    objects then own every cell they touch. features: what `analyse_pictures` gave for the picture, if it did already.
-    Raises UsageError on arguments that do not fit together, and for a model that can only decode.
+    rgb: uint8 [H, W, 3]. labels: uint8 [H, W], the layer of each pixel, 255 = void, or None with
+    one layer.
+    model: loaded with encoder=True. names: of the layers, by index, and parts: optional parts by
+    kind, as for `mux`. pixel_alpha: keep a pixel mask, so that an extracted object has its edge to
+    the pixel; for all of it to be there, objects then own every cell they touch. features: what
+    `analyse_pictures` gave for the picture, if it did already. Raises UsageError on arguments that
+    do not fit together, and for a model that can only decode.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class PictureEncoder:
         self._hashes: dict[tuple[int, int], bytes] = {}  # of the integers in them
 
     def encode(self, qualities: Sequence[int]) -> bytes:
-        """The file with qualities of 1..100 for each layer, by index. Raises UsageError if they do not fit.
+        """The file with qualities of 1..100 for each layer, by index. Raises UsageError if they do
+        not fit.
 
         A layer is coded once at each quality, however often it is asked for.
         """
@@ -93,8 +97,9 @@ class PictureEncoder:
         return len(self.encode(qualities))
 
     def refined(self, qualities: Sequence[int], steps: int) -> PictureEncoder:
-        """One with a latent improved for these qualities by so many steps, at least 1 (`obic.nn.refine`): its files are
-        smaller, or better. Files of other qualities change too, and gain little.
+        """One with a latent improved for these qualities by so many steps, at least 1
+        (`obic.nn.refine`): its files are smaller, or better. Files of other qualities change too,
+        and gain little.
 
         Raises UsageError unless the model's backend is PyTorch's.
         """
@@ -109,7 +114,8 @@ class PictureEncoder:
         return other
 
     def verify(self, data: bytes) -> None:
-        """Raises ObicError unless a file that `encode` gave decodes to the integers coded. Makes no pixels."""
+        """Raises ObicError unless a file that `encode` gave decodes to the integers coded. Makes no
+        pixels."""
         try:
             container = open_container(data, Limits(max_pixels=self._height * self._width))
             labels = label_map(container, self._model)
@@ -144,7 +150,8 @@ def encode_picture(
     qualities: Sequence[int],
     model: CodecModel,
 ) -> bytes:
-    """The bytes of an `.obic` file: `PictureEncoder` for one set of qualities. Arguments and errors are its own."""
+    """The bytes of an `.obic` file: `PictureEncoder` for one set of qualities. Arguments and errors
+    are its own."""
     return PictureEncoder(rgb, labels, n_layers, model=model).encode(qualities)
 
 

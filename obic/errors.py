@@ -22,7 +22,8 @@ class ObicError(Exception):
 
 
 class UsageError(ObicError):
-    """The caller asked for something that does not fit: an unknown layer, a wrong shape, an impossible option."""
+    """The caller asked for something that does not fit: an unknown layer, a wrong shape, an
+    impossible option."""
 
     exit_code = 2
 
@@ -30,7 +31,8 @@ class UsageError(ObicError):
 class FormatError(ObicError):
     """The file is not a valid `.obic`, or is damaged.
 
-    `offset`: bytes from the start of the file, or None. `section`: a few words such as "layer 1", or None.
+    `offset`: bytes from the start of the file, or None. `section`: a few words such as "layer 1",
+    or None.
     """
 
     exit_code = 3
@@ -65,6 +67,7 @@ class UnsupportedError(ObicError):
 
 
 class LimitError(ObicError):
-    """The file is over a limit. Raised before anything is allocated; the caller can raise the limit."""
+    """The file is over a limit. Raised before anything is allocated; the caller can raise the
+    limit."""
 
     exit_code = 5

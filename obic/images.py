@@ -1,4 +1,5 @@
-"""Room 3. Pictures and masks of any kind in, RGB and label maps out, and pictures written. Pillow is used here only."""
+"""Room 3. Pictures and masks of any kind in, RGB and label maps out, and pictures written. Pillow
+is used here only."""
 
 import io
 import logging
@@ -70,7 +71,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say
 
 
 class Picture(NamedTuple):
-    """A picture as the codec takes it, what had to be done to get there, and what it brings along."""
+    """A picture as the codec takes it, what had to be done to get there, and what it brings
+    along."""
 
     rgb: np.ndarray  # uint8 [H, W, 3], sRGB, upright
     notes: tuple[str, ...]  # one line for each loss a viewer could see
@@ -87,13 +89,15 @@ def read_picture(
 ) -> Picture:
     """Any picture Pillow reads, as upright 8-bit sRGB.
 
-    Transparent pictures are composed on `background`, a CSS colour. EXIF orientation is applied; a colour profile is
-    converted to sRGB, unless it is one of RGB pictures and `keep_profile` asks for the pixels as they are; 16-bit
-    samples are scaled to 8 bits. frame: which picture of a file with several (an animation, pages), 0 being the first;
-    None: the first, with a note that there are others, or the current one of an image of Pillow's.
+    Transparent pictures are composed on `background`, a CSS colour. EXIF orientation is applied; a
+    colour profile is converted to sRGB, unless it is one of RGB pictures and `keep_profile` asks
+    for the pixels as they are; 16-bit samples are scaled to 8 bits. frame: which picture of a file
+    with several (an animation, pages), 0 being the first; None: the first, with a note that there
+    are others, or the current one of an image of Pillow's.
 
-    Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels` (height x width),
-    UsageError if `background` is no colour or there is no such frame, and OSError as the file does.
+    Raises FormatError if the picture is damaged or of no known kind, LimitError above `max_pixels`
+    (height x width), UsageError if `background` is no colour or there is no such frame, and OSError
+    as the file does.
     """
     notes: list[str] = []
     image = _load(source, max_pixels, notes, frame)
@@ -120,12 +124,13 @@ def write_picture(
     metadata: Metadata | None = None,
     kinds: Collection[int] = METADATA_PARTS,
 ) -> bytes:
-    """The picture uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as a file of a format named as Pillow does.
+    """The picture uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as a file of a format named as Pillow
+    does.
 
-    Lossless where the format allows it, high quality otherwise. Raises UsageError if the format cannot hold it:
-    transparency is never dropped silently. Colour that nobody can see (alpha 0) is written as black: it costs bytes.
-    Metadata that are not of the `kinds`, or that the format cannot hold (`held`), are left out; pixels whose colour
-    profile is among them become sRGB.
+    Lossless where the format allows it, high quality otherwise. Raises UsageError if the format
+    cannot hold it: transparency is never dropped silently. Colour that nobody can see (alpha 0) is
+    written as black: it costs bytes. Metadata that are not of the `kinds`, or that the format
+    cannot hold (`held`), are left out; pixels whose colour profile is among them become sRGB.
     """
     metadata = metadata or {}
     stays = {kind: data for kind, data in held(metadata, format).items() if kind in kinds}
@@ -145,7 +150,8 @@ def held(metadata: Metadata, format: str) -> Metadata:
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    """The pixels uint8 [H, W, 3 or 4], which are in an ICC profile, in sRGB; alpha stays as it is."""
+    """The pixels uint8 [H, W, 3 or 4], which are in an ICC profile, in sRGB; alpha stays as it
+    is."""
     converted = np.asarray(_through_profile(Image.fromarray(pixels[..., :3]), profile, []))
     return np.concatenate([converted, pixels[..., 3:]], axis=2)
 
@@ -153,7 +159,8 @@ def in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
 def compose(rgba: np.ndarray, backdrop: np.ndarray) -> np.ndarray:
     """The picture uint8 [H, W, 4] over another one, uint8 [any, any, 3], as uint8 [H, W, 3].
 
-    The backdrop is scaled, its proportions kept, until it covers H x W; what juts out is cut off evenly on both sides.
+    The backdrop is scaled, its proportions kept, until it covers H x W; what juts out is cut off
+    evenly on both sides.
     """
     height, width = rgba.shape[:2]
     below = ImageOps.fit(Image.fromarray(backdrop), (width, height), Image.Resampling.LANCZOS)
@@ -168,15 +175,17 @@ def check_alpha(format: str) -> None:
 
 
 def write_mask(labels: np.ndarray) -> bytes:
-    """The label map uint8 [H, W] as a PNG that `read_mask` takes back: 0 where it is 0, 255 on every object."""
+    """The label map uint8 [H, W] as a PNG that `read_mask` takes back: 0 where it is 0, 255 on
+    every object."""
     return _save(Image.fromarray(np.where(labels > 0, np.uint8(255), np.uint8(0))), "PNG", {})
 
 
 def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]:
     """A mask file as labels uint8 [height, width] in 0..N-1, and N.
 
-    0 is the background and every other value a layer, numbered in ascending order. 255 is the object when it stands
-    alone, and void (background) beside the VOC classes 1 to 20. Pictures with a palette give their palette indices.
+    0 is the background and every other value a layer, numbered in ascending order. 255 is the
+    object when it stands alone, and void (background) beside the VOC classes 1 to 20. Pictures with
+    a palette give their palette indices.
 
     Raises UsageError if the mask is of another size or in colour, FormatError if it is damaged.
     """
@@ -191,7 +200,8 @@ def read_mask(source: Source, height: int, width: int) -> tuple[np.ndarray, int]
 
 
 def picture_format(name: str) -> str:
-    """Pillow's name of the format that a suffix (".jpg") or a name ("jpg", "JPEG") means, if Pillow writes it.
+    """Pillow's name of the format that a suffix (".jpg") or a name ("jpg", "JPEG") means, if Pillow
+    writes it.
 
     Raises UsageError otherwise.
     """
@@ -206,7 +216,8 @@ def picture_format(name: str) -> str:
 
 
 def _load(source: Source, max_pixels: int, notes: list[str], frame: int | None = None) -> Image.Image:
-    """A frame, decoded; an image of Pillow's as it is, if none is asked for. Raises as `read_picture` does."""
+    """A frame, decoded; an image of Pillow's as it is, if none is asked for. Raises as
+    `read_picture` does."""
     if isinstance(source, Image.Image):
         return source if frame is None else _frame_of(source, frame, max_pixels)
     data = source if isinstance(source, bytes) else read_file(source)
@@ -235,7 +246,8 @@ def _load(source: Source, max_pixels: int, notes: list[str], frame: int | None =
 
 
 def _open(data: bytes) -> Image.Image:
-    """Pillow's image of a file, also of HEIC and JPEG XL where a plugin is installed. Raises FormatError for others."""
+    """Pillow's image of a file, also of HEIC and JPEG XL where a plugin is installed. Raises
+    FormatError for others."""
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
@@ -309,7 +321,8 @@ def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, int]:
 
 
 def _to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 bits scaled to 8; other modes unchanged (Pillow has already cut 16-bit colour to 8)."""
+    """Grey of 16 bits scaled to 8; other modes unchanged (Pillow has already cut 16-bit colour to
+    8)."""
     if image.mode == "F":
         raise FormatError("floating-point samples have no agreed range; convert the picture to 8 or 16 bits first")
     if not image.mode.startswith("I"):
@@ -327,7 +340,8 @@ def _to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
 def _opaque(
     image: Image.Image, profile: bytes | None, backdrop: tuple[int, ...], notes: list[str]
 ) -> Image.Image:
-    """RGB in sRGB, through the colour profile where there is one, composed on `backdrop` where it is transparent."""
+    """RGB in sRGB, through the colour profile where there is one, composed on `backdrop` where it
+    is transparent."""
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -344,7 +358,8 @@ def _opaque(
 
 
 def _through_profile(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:
-    """The picture converted from the ICC profile `data` to sRGB; as it is, with a note, where that is unusable."""
+    """The picture converted from the ICC profile `data` to sRGB; as it is, with a note, where that
+    is unusable."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         name = ImageCms.getProfileDescription(profile).strip()
@@ -369,7 +384,8 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _grey_values(image: Image.Image) -> np.ndarray:
-    """The one number of each pixel, int64 [H, W]: palette index or grey. Raises UsageError if the mask is in colour."""
+    """The one number of each pixel, int64 [H, W]: palette index or grey. Raises UsageError if the
+    mask is in colour."""
     if image.mode == "1":
         image = image.convert("L")
     values = np.asarray(image).astype(np.int64)

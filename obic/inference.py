@@ -1,7 +1,9 @@
-"""Room 3. The networks at work on pictures: features, the integers of a layer, and back. No training, no gradients.
+"""Room 3. The networks at work on pictures: features, the integers of a layer, and back. No
+training, no gradients.
 
-Everything here is float and outside the entropy coder, except for the integers that it takes and gives. Networks run
-tile by tile (`obic.tiles`) on arrays of their backend, which are laid out [B, h, w, C].
+Everything here is float and outside the entropy coder, except for the integers that it takes and
+gives. Networks run tile by tile (`obic.tiles`) on arrays of their backend, which are laid out [B,
+h, w, C].
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ Residual = Callable[[Area, Array, Array, Array], Array]  # area, coded, mean, st
 
 
 def analyse_all(backend: Backend, pictures: Sequence[np.ndarray], side: int = SIDE) -> Array:
-    """B pictures with one number of cells down and across, uint8 [H, W, 3] -> features [B, h, w, M], h = ceil(H/16).
+    """B pictures with one number of cells down and across, uint8 [H, W, 3] -> features [B, h, w,
+    M], h = ceil(H/16).
 
     side: of a tile, in cells.
     """
@@ -41,10 +44,11 @@ def analyse_all(backend: Backend, pictures: Sequence[np.ndarray], side: int = SI
 def encode_cells(
     model: CodecModel, features: Array, coder: LayerCoder, side: int = SIDE, z: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The integers of one layer, whose cells and quality the coder has, from the features [1, h, w, M].
+    """The integers of one layer, whose cells and quality the coder has, from the features [1, h, w,
+    M].
 
-    z: a hyper-latent to use, int32 [Z, h4, w4], instead of the layer's own. Returns z int32 [Z, h4, w4] and the
-    residual int32 [M, h, w], both 0 where the layer has no position.
+    z: a hyper-latent to use, int32 [Z, h4, w4], instead of the layer's own. Returns z int32 [Z, h4,
+    w4] and the residual int32 [M, h, w], both 0 where the layer has no position.
     """
     if z is None:
         z = coder.codable(hyper_latent(model, features, coder, side))
@@ -63,7 +67,8 @@ def encode_cells(
 
 
 def hyper_latent(model: CodecModel, features: Array, coder: LayerCoder, side: int = SIDE) -> np.ndarray:
-    """A layer's hyper-latent int32 [Z, h4, w4] before `LayerCoder.codable`, 0 where no tile of the layer's lies."""
+    """A layer's hyper-latent int32 [Z, h4, w4] before `LayerCoder.codable`, 0 where no tile of the
+    layer's lies."""
     backend = model.backend
     z = np.zeros((backend.shape.hyper, *coder.touched.shape), np.int32)
     gain = backend.array(model.gain(coder.quality))
@@ -83,7 +88,8 @@ def hyper_latent(model: CodecModel, features: Array, coder: LayerCoder, side: in
 def decode_cells(
     model: CodecModel, z: np.ndarray, residual: np.ndarray, coder: LayerCoder, side: int = SIDE
 ) -> tuple[Array, Array]:
-    """The inverse: the integers of a layer -> its features [1, h, w, M] and its conditions [1, h, w, 2].
+    """The inverse: the integers of a layer -> its features [1, h, w, M] and its conditions [1, h,
+    w, 2].
 
     Both are 0 outside the layer's cells, so those of several layers add up to the whole picture's.
     """
@@ -97,7 +103,8 @@ def decode_cells(
 def synthesise_all(
     backend: Backend, features: Array, conditions: Array, sizes: Sequence[tuple[int, int]], side: int = SIDE
 ) -> list[np.ndarray]:
-    """Features [B, h, w, M] and conditions [B, h, w, 2] of all cells of B pictures -> rgb uint8 [H, W, 3] of each.
+    """Features [B, h, w, M] and conditions [B, h, w, 2] of all cells of B pictures -> rgb uint8 [H,
+    W, 3] of each.
 
     sizes: the height and width of each picture.
     """
@@ -113,7 +120,8 @@ def synthesise_all(
 
 
 def layer_conditions(cells: np.ndarray, quality: int, levels: int) -> np.ndarray:
-    """Presence and level of each cell of a layer, float32 [h, w, 2] (spec 8.1): cells bool [h, w], quality 1..100."""
+    """Presence and level of each cell of a layer, float32 [h, w, 2] (spec 8.1): cells bool [h, w],
+    quality 1..100."""
     level = relative_level(quality_to_level(quality, levels), levels)
     return cells[..., None] * np.array([1, level], np.float32)
 
@@ -130,7 +138,8 @@ def hyper_features(backend: Backend, z: np.ndarray, height: int, width: int, sid
 
 
 def _run_context(backend: Backend, z: np.ndarray, coder: LayerCoder, residual: Residual, side: int) -> Array:
-    """The decoded latent [1, h, w, M] in four passes (spec 8.2), on the windows round the layer's cells alone."""
+    """The decoded latent [1, h, w, M] in four passes (spec 8.2), on the windows round the layer's
+    cells alone."""
     shape, cells = backend.shape, coder.cells
     decoded = backend.array(np.zeros((1, *cells.shape, shape.latent), np.float32))
     height, width = cells.shape
@@ -149,6 +158,7 @@ def _run_context(backend: Backend, z: np.ndarray, coder: LayerCoder, residual: R
 
 
 def _pad(values: np.ndarray, multiple: int, mode: Literal["constant", "edge"] = "constant") -> np.ndarray:
-    """Rows and columns below and to the right, up to a multiple of so many: zeros, or the last ones again."""
+    """Rows and columns below and to the right, up to a multiple of so many: zeros, or the last ones
+    again."""
     height, width = values.shape[:2]
     return np.pad(values, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode)

@@ -1,4 +1,5 @@
-"""Room 2. Layers and their names from a map of classes: one for all objects, for each class, or for each object."""
+"""Room 2. Layers and their names from a map of classes: one for all objects, for each class, or for
+each object."""
 
 from collections.abc import Sequence
 
@@ -24,16 +25,17 @@ def split_layers(
 ) -> Layers:
     """(labels, names): the layer of each pixel, uint8 [H, W], and the name of each layer, by index.
 
-    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by value; a class without
-    one, and 254, is called "object". Classes of one name are numbered. Where no object is left there is one layer, and
-    the labels are None.
+    classes: uint8 [H, W], 0 = background, 255 = void, any other value a class. class_names: by
+    value; a class without one, and 254, is called "object". Classes of one name are numbered. Where
+    no object is left there is one layer, and the labels are None.
 
-    "object": all classes together. "class": a layer for each class that owns a cell. "instance": a layer for each
-    connected object (cells that it touches, side by side or corner to corner), the largest first, at most 15. Objects
-    of fewer than 1024 pixels, unless the largest, become part of the largest one they touch; those that touch none,
-    and all beyond 15, become background. Where it is known which object each pixel is part of (parts: uint8 [H, W],
-    numbers from 1), these are the layers, in their order, each of the class that most of it has. "none": one layer.
-    None: the classes are 0..N-1 and layers already. Raises UsageError for any other kind.
+    "object": all classes together. "class": a layer for each class that owns a cell. "instance": a
+    layer for each connected object (cells that it touches, side by side or corner to corner), the
+    largest first, at most 15. Objects of fewer than 1024 pixels, unless the largest, become part of
+    the largest one they touch; those that touch none, and all beyond 15, become background. Where
+    it is known which object each pixel is part of (parts: uint8 [H, W], numbers from 1), these are
+    the layers, in their order, each of the class that most of it has. "none": one layer. None: the
+    classes are 0..N-1 and layers already. Raises UsageError for any other kind.
     """
     classes = np.where(classes == VOID, 0, classes)
     if kind == "none" or not classes.any():
@@ -65,7 +67,8 @@ def _by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def _by_instance(classes: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """As `_by_class`. A cell that several classes touch belongs to the one with most of it, for all its pixels."""
+    """As `_by_class`. A cell that several classes touch belongs to the one with most of it, for all
+    its pixels."""
     cells = grid_labels(classes, int(classes.max()) + 1, coverage=0)
     parts = connected_cells(cells).astype(np.int32)
     pixels = np.where(classes == spread_cells(cells, *classes.shape), spread_cells(parts, *classes.shape), 0)
@@ -88,9 +91,11 @@ def _by_part(classes: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, list[i
 
 
 def _touched(parts: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The smallest label, uint8, of another part that each part touches, 0 where it touches none with a label.
+    """The smallest label, uint8, of another part that each part touches, 0 where it touches none
+    with a label.
 
-    parts: [h, w], the number of the part that each cell belongs to, 0 for none. label: uint8, of each part.
+    parts: [h, w], the number of the part that each cell belongs to, 0 for none. label: uint8, of
+    each part.
     """
     none = 255
     touched = np.full(len(label), none, np.uint8)

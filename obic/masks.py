@@ -39,7 +39,8 @@ def grid_size(height: int, width: int) -> tuple[int, int]:
 
 
 def by_grid(sizes: Sequence[tuple[int, int]]) -> Iterable[list[int]]:
-    """Groups the indices of (height, width) pairs, in pixels, by the size of their grids in cells."""
+    """Groups the indices of (height, width) pairs, in pixels, by the size of their grids in
+    cells."""
     groups = defaultdict(list)
     for place, size in enumerate(sizes):
         groups[grid_size(*size)].append(place)
@@ -47,11 +48,12 @@ def by_grid(sizes: Sequence[tuple[int, int]]) -> Iterable[list[int]]:
 
 
 def grid_labels(label_pixels: np.ndarray, n_layers: int, *, coverage: float = OBJECT_COVERAGE) -> np.ndarray:
-    """uint8 [ceil(H/16), ceil(W/16)]: the layer that owns each cell, for a label map of pixels, uint8 [H, W].
+    """uint8 [ceil(H/16), ceil(W/16)]: the layer that owns each cell, for a label map of pixels,
+    uint8 [H, W].
 
-    A cell goes to the object with the largest share of its pixels, if that share is at least `coverage` of the pixels
-    inside the picture, and a pixel at least (ties: the smaller label); else to the background, 0. Void (255) is
-    background.
+    A cell goes to the object with the largest share of its pixels, if that share is at least
+    `coverage` of the pixels inside the picture, and a pixel at least (ties: the smaller label);
+    else to the background, 0. Void (255) is background.
     Raises UsageError if a label is not below n_layers.
     """
     height, width = label_pixels.shape
@@ -69,10 +71,12 @@ def grid_labels(label_pixels: np.ndarray, n_layers: int, *, coverage: float = OB
 
 
 def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) -> np.ndarray:
-    """uint8 [height, width]: the alpha of layer `index`, 0..255, from a label map of cells, uint8 [h, w].
+    """uint8 [height, width]: the alpha of layer `index`, 0..255, from a label map of cells, uint8
+    [h, w].
 
-    The layer's cells are interpolated between cell centres and the slope is smoothed (3 t^2 - 2 t^3), so that the
-    edge of a cutout does not show the grid. A layer that owns every cell is opaque everywhere.
+    The layer's cells are interpolated between cell centres and the slope is smoothed (3 t^2 - 2
+    t^3), so that the edge of a cutout does not show the grid. A layer that owns every cell is
+    opaque everywhere.
     """
     tall = _interpolate((labels == index).astype(np.float32), height)
     alpha = np.empty((height, width), np.uint8)
@@ -86,9 +90,10 @@ def alpha_from_cells(labels: np.ndarray, index: int, height: int, width: int) ->
 def join_parts(part: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """The union of several objects, bool [H, W], with the seams between them filled.
 
-    part: bool [H, W], whether a pixel is part of the object that owns its cell; owner: uint8 [H, W], that object, 0
-    where it is none of them. The seams: a pixel mask does not keep what one object has in the cells of another. They
-    are the runs in a row or column between two objects, at most a cell long and outside of the background's cells.
+    part: bool [H, W], whether a pixel is part of the object that owns its cell; owner: uint8 [H,
+    W], that object, 0 where it is none of them. The seams: a pixel mask does not keep what one
+    object has in the cells of another. They are the runs in a row or column between two objects, at
+    most a cell long and outside of the background's cells.
     """
     joined = part.copy()
     for axis in (0, 1):
@@ -103,7 +108,8 @@ def join_parts(part: np.ndarray, owner: np.ndarray) -> np.ndarray:
 
 
 def _interpolate(rows: np.ndarray, n_pixels: int) -> np.ndarray:
-    """Linear interpolation along axis 0 from cell centres to pixel centres; constant beyond the outer centres."""
+    """Linear interpolation along axis 0 from cell centres to pixel centres; constant beyond the
+    outer centres."""
     place = np.clip((np.arange(n_pixels) + 0.5) / CELL - 0.5, 0, len(rows) - 1)
     lower = np.floor(place).astype(int)
     upper = np.minimum(lower + 1, len(rows) - 1)

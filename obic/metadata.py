@@ -1,7 +1,8 @@
 """Room 3. ICC, EXIF and XMP: what a picture comes with, and which of it a file keeps (spec 3.5).
 
-Metadata are a dictionary of bytes by kind of optional part (`constants.PART_*`). What is kept is true of the pixels as
-they are coded, and holds no picture: thumbnails show what was cut away, or masked, or looks otherwise now.
+Metadata are a dictionary of bytes by kind of optional part (`constants.PART_*`). What is kept is
+true of the pixels as they are coded, and holds no picture: thumbnails show what was cut away, or
+masked, or looks otherwise now.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +21,8 @@ Metadata = dict[int, bytes]
 
 
 def kinds_from_text(text: str) -> frozenset[int]:
-    """The kinds that "none", "all" or a list such as "exif,icc" means. Raises UsageError for anything else."""
+    """The kinds that "none", "all" or a list such as "exif,icc" means. Raises UsageError for
+    anything else."""
     if text == "none":
         return frozenset()
     titles = [PART_TITLES[kind] for kind in METADATA_PARTS] if text == "all" else text.split(",")
@@ -33,7 +35,8 @@ def kinds_from_text(text: str) -> frozenset[int]:
 def metadata_of_picture(
     info: Mapping[Any, Any], width: int, height: int, *, orientation: int, srgb: bool, notes: list[str]
 ) -> Metadata:
-    """EXIF and XMP in Pillow's `info` of a picture, true of its pixels as they are coded (`true_exif`, `true_xmp`).
+    """EXIF and XMP in Pillow's `info` of a picture, true of its pixels as they are coded
+    (`true_exif`, `true_xmp`).
 
     What of them is damaged is left out with a note.
     """
@@ -70,10 +73,11 @@ def kept(metadata: Metadata, kinds: Collection[int]) -> Metadata:
 def metadata_of_file(
     container: Container, kinds: Collection[int] = METADATA_PARTS, *, damaged: str = "error"
 ) -> tuple[Metadata, list[int]]:
-    """The metadata of those kinds in an `.obic` file, true of its picture, and the kinds that cannot be read.
+    """The metadata of those kinds in an `.obic` file, true of its picture, and the kinds that
+    cannot be read.
 
-    The colour profile is always among them: without it nobody knows what the pixels mean. damaged: "error" raises
-    FormatError where a checksum differs; "skip" leaves these out, too.
+    The colour profile is always among them: without it nobody knows what the pixels mean. damaged:
+    "error" raises FormatError where a checksum differs; "skip" leaves these out, too.
     """
     metadata, lost = {}, []
     for part in container.header.parts:

@@ -14,15 +14,16 @@ C1, C2 = 0.01**2, 0.03**2
 
 
 def ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None = None, whole: bool = False) -> Tensor:
-    """MS-SSIM (Wang et al. 2003: five scales, 11-tap Gaussian, valid windows, RGB channels averaged).
+    """MS-SSIM (Wang et al. 2003: five scales, 11-tap Gaussian, valid windows, RGB channels
+    averaged).
 
-    a, b: [B, 3, H, W] in 0..1, sides at least 176. regions: [B, R, H, W] weights; every scale's map is then averaged
-    with them, and a scale at which no window's centre lies in the region does not count. whole: every pixel has a
-    window, which sees the outermost pixels repeated beyond the border, and sides may be as small as 16; to optimise
-    by, as the plain measure hardly sees the border: of 256 pixels, the coarsest scale is blind to the outer 80.
-    Returns [B], or [B, R].
-    Differentiable. Always in float32: variances as differences of moments are noise in bfloat16. In planes: a sixth
-    faster than channels last.
+    a, b: [B, 3, H, W] in 0..1, sides at least 176. regions: [B, R, H, W] weights; every scale's map
+    is then averaged with them, and a scale at which no window's centre lies in the region does not
+    count. whole: every pixel has a window, which sees the outermost pixels repeated beyond the
+    border, and sides may be as small as 16; to optimise by, as the plain measure hardly sees the
+    border: of 256 pixels, the coarsest scale is blind to the outer 80. Returns [B], or [B, R].
+    Differentiable. Always in float32: variances as differences of moments are noise in bfloat16. In
+    planes: a sixth faster than channels last.
     """
     with torch.autocast(a.device.type, enabled=False):
         return _ms_ssim(a.float().contiguous(), b.float().contiguous(), regions, TAPS // 2 if whole else 0)
@@ -45,7 +46,8 @@ def _ms_ssim(a: Tensor, b: Tensor, regions: Tensor | None, margin: int) -> Tenso
 
 
 def _with_margin(x: Tensor, margin: int) -> Tensor:
-    """The outermost pixels repeated beyond the border, as by `F.pad`, whose gradient PyTorch's compiler gets wrong."""
+    """The outermost pixels repeated beyond the border, as by `F.pad`, whose gradient PyTorch's
+    compiler gets wrong."""
     for dim in (2, 3):
         first, last = x.narrow(dim, 0, 1), x.narrow(dim, -1, 1)
         x = torch.cat([first] * margin + [x] + [last] * margin, dim)
@@ -62,7 +64,8 @@ def _ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Separable Gaussian, valid part only. All planes are channels of one picture: by far the fastest on CPUs."""
+    """Separable Gaussian, valid part only. All planes are channels of one picture: by far the
+    fastest on CPUs."""
     taps = torch.arange(TAPS, dtype=torch.float64) - TAPS // 2
     kernel = torch.exp(-(taps**2) / (2 * SIGMA**2))
     kernel = (kernel / kernel.sum()).to(x)
@@ -74,7 +77,8 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """a, b: [B, 3, H, W] in 0..1 -> [B] in dB, from the mean over the picture's pixels and channels."""
+    """a, b: [B, 3, H, W] in 0..1 -> [B] in dB, from the mean over the picture's pixels and
+    channels."""
     return -10 * torch.log10(((a - b) ** 2).mean((1, 2, 3)).clamp_min(1e-10))
 
 

@@ -1,4 +1,5 @@
-"""Room 4. The networks of a process: which backend computes them, on what, loaded when first asked for."""
+"""Room 4. The networks of a process: which backend computes them, on what, loaded when first asked
+for."""
 
 from __future__ import annotations
 
@@ -23,13 +24,14 @@ def load_model(
     look: str = FAITHFUL,
     backend: str = "auto",
 ) -> CodecModel:
-    """The codec's networks and tables. device: "auto", "cpu" or "cuda"; fingerprint: None for the default model.
+    """The codec's networks and tables. device: "auto", "cpu" or "cuda"; fingerprint: None for the
+    default model.
 
-    look: what decoded pictures are to be, "faithful" or "vivid" (sharp instead of smooth at low rates). backend:
-    "numpy", "torch" or "auto" (`choose_backend`).
+    look: what decoded pictures are to be, "faithful" or "vivid" (sharp instead of smooth at low
+    rates). backend: "numpy", "torch" or "auto" (`choose_backend`).
 
-    Raises UsageError (no such device, backend or look), UnsupportedError (no such model, or a model without that look)
-    or ObicError (weights that are missing or damaged).
+    Raises UsageError (no such device, backend or look), UnsupportedError (no such model, or a model
+    without that look) or ObicError (weights that are missing or damaged).
     """
     from obic.weights import load_codec
 
@@ -41,8 +43,8 @@ def load_model(
 
 
 def load_segmenter(device: str = "auto", backend: str = "auto") -> DeepLabSegmenter:
-    """The segmenter: rgb uint8 [H, W, 3] -> label map uint8 [H, W], 0 = background. Arguments and errors as for
-    `load_model`."""
+    """The segmenter: rgb uint8 [H, W, 3] -> label map uint8 [H, W], 0 = background. Arguments and
+    errors as for `load_model`."""
     from obic.segment import read_segmenter as load
     from obic.weights import segmenter_bytes
 
@@ -53,9 +55,9 @@ def load_segmenter(device: str = "auto", backend: str = "auto") -> DeepLabSegmen
 class Networks:
     """Codecs and the segmenter, each loaded once, for any number of threads.
 
-    device, backend: as for `load_model`; a backend of "auto" is chosen when the first network is loaded. workers:
-    threads that are going to compute at a time; they share the cores. pictures: how many are expected. segmenter:
-    "builtin", or what `obic.segment.adapters.resolve` takes.
+    device, backend: as for `load_model`; a backend of "auto" is chosen when the first network is
+    loaded. workers: threads that are going to compute at a time; they share the cores. pictures:
+    how many are expected. segmenter: "builtin", or what `obic.segment.adapters.resolve` takes.
     Raises UsageError where device and backend do not fit together.
     """
 
@@ -79,8 +81,9 @@ class Networks:
         self._segmenter: Segmenter | None = None
 
     def settle(self, pixels: int, gradients: bool = False) -> None:
-        """Chooses the backend, if it is not chosen yet, for pictures of about so many pixels each. gradients: they will
-        be asked for, which numpy does not give. Raises UsageError where there is no such backend."""
+        """Chooses the backend, if it is not chosen yet, for pictures of about so many pixels each.
+        gradients: they will be asked for, which numpy does not give. Raises UsageError where there
+        is no such backend."""
         with self._lock:
             if gradients and self.backend != "torch":
                 if self.backend == "numpy" and not self._auto:

@@ -1,6 +1,8 @@
-"""Room 4. `.obic` as a format of Pillow's: import this module, and `Image.open` and `Image.save` know it.
+"""Room 4. `.obic` as a format of Pillow's: import this module, and `Image.open` and `Image.save`
+know it.
 
-The networks are loaded when pixels are first asked for. Frame 0 is the whole picture, frame 1 + i the layer i alone.
+The networks are loaded when pixels are first asked for. Frame 0 is the whole picture, frame 1 + i
+the layer i alone.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ def _codec() -> Codec:
 
 
 class ObicImageFile(ImageFile.ImageFile):
-    """An `.obic` file. `info["layer"]`: the name of the layer that the frame shows, None for the whole picture.
+    """An `.obic` file. `info["layer"]`: the name of the layer that the frame shows, None for the
+    whole picture.
 
-    Opening reads the header and the metadata. A frame that is not in the file, or damaged, raises OSError when it is
-    loaded, and so do damaged metadata. A file with one layer is closed then; one with several when the image is.
+    Opening reads the header and the metadata. A frame that is not in the file, or damaged, raises
+    OSError when it is loaded, and so do damaged metadata. A file with one layer is closed then; one
+    with several when the image is.
     """
 
     format = FORMAT
@@ -69,7 +73,8 @@ class ObicImageFile(ImageFile.ImageFile):
         self._reload_exif()
 
     def seek(self, frame: int) -> None:
-        """Go to a frame: 0 for the whole picture, 1 + i for the layer i. Raises EOFError if there is none."""
+        """Go to a frame: 0 for the whole picture, 1 + i for the layer i. Raises EOFError if there
+        is none."""
         if self._seek_check(frame):
             self._show(frame)
 
@@ -91,7 +96,8 @@ class ObicImageFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
     def verify(self) -> None:
-        """Check structure and checksums, without a network. Raises OSError for damage. The file is closed then."""
+        """Check structure and checksums, without a network. Raises OSError for damage. The file is
+        closed then."""
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
         damage = [check.error for check in self._container.verify() if check.error]
@@ -112,7 +118,8 @@ def _accept(prefix: bytes) -> bool:
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """`save(..., quality=60, bpp=..., size=..., ...)`: the options of `obic.encode`.
 
-    exif=, icc_profile= and xmp= are kept; those that the image brings along are not. Raises as `obic.encode` does.
+    exif=, icc_profile= and xmp= are kept; those that the image brings along are not. Raises as
+    `obic.encode` does.
     """
     options = dict(image.encoderinfo)
     picture, kinds = image.copy(), []

@@ -1,7 +1,9 @@
-"""Room 1. Registers `.obic` with Pillow once a program has imported both, in any order; neither import loads the other.
+"""Room 1. Registers `.obic` with Pillow once a program has imported both, in any order; neither
+import loads the other.
 
-Pillow looks for no plugins by itself: each has to be imported. Doing so in `import obic` would load Pillow for `obic
-info` too. So the first import of `PIL.Image` is watched, and the plugin follows it.
+Pillow looks for no plugins by itself: each has to be imported. Doing so in `import obic` would load
+Pillow for `obic info` too. So the first import of `PIL.Image` is watched, and the plugin follows
+it.
 """
 
 import sys

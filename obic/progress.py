@@ -1,4 +1,5 @@
-"""Room 0. Progress reports of long work, for a listener in the same thread: a command's bar, the benchmark."""
+"""Room 0. Progress reports of long work, for a listener in the same thread: a command's bar, the
+benchmark."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Within it, `listener(stage, done, total)` is called for every step of `track` in this thread."""
+    """Within it, `listener(stage, done, total)` is called for every step of `track` in this
+    thread."""
     before = _listener.set(listener)
     try:
         yield

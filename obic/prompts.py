@@ -1,4 +1,5 @@
-"""Room 2. What a user says of the objects: which segmenter finds them, and the boxes or points where they are."""
+"""Room 2. What a user says of the objects: which segmenter finds them, and the boxes or points
+where they are."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ BUILTIN = "builtin"  # the name of the segmenter that comes along
 
 
 class Place(NamedTuple):
-    """A coordinate: so many pixels from the left or the top, or a share of that side of the picture."""
+    """A coordinate: so many pixels from the left or the top, or a share of that side of the
+    picture."""
 
     value: float
     share: bool = False
@@ -32,7 +34,8 @@ class Box(NamedTuple):
     text: str
 
     def on(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) in pixels. Raises UsageError unless it lies in the picture, and holds a pixel."""
+        """(top, left, bottom, right) in pixels. Raises UsageError unless it lies in the picture,
+        and holds a pixel."""
         left, right = (round(place.on(width)) for place in (self.x0, self.x1))
         top, bottom = (round(place.on(height)) for place in (self.y0, self.y1))
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
@@ -68,7 +71,8 @@ Numbers = str | Iterable[float | str]
 
 
 def prompts(boxes: Iterable[Numbers] = (), points: Iterable[Numbers] = ()) -> Prompts:
-    """From texts such as "10,20,60%,80%", or from sequences of numbers and shares. Raises UsageError for others."""
+    """From texts such as "10,20,60%,80%", or from sequences of numbers and shares. Raises
+    UsageError for others."""
     return Prompts(tuple(map(box, _several("boxes", boxes))), tuple(map(point, _several("points", points))))
 
 

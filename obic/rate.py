@@ -1,4 +1,5 @@
-"""Room 2. Rate control: the quality of each layer, from one for the picture or from a size of the file."""
+"""Room 2. Rate control: the quality of each layer, from one for the picture or from a size of the
+file."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,8 +25,10 @@ def layer_qualities(
 ) -> Qualities:
     """The quality of each layer, by index, from one for the picture; explicit ones win.
 
-    The objects get `quality + object_boost`, the background `quality - object_boost`, both clipped to 1..100.
-    With one layer there is nothing to move bits between: it gets `quality`, or the object's if that alone is given.
+    The objects get `quality + object_boost`, the background `quality - object_boost`, both clipped
+    to 1..100.
+    With one layer there is nothing to move bits between: it gets `quality`, or the object's if that
+    alone is given.
     """
     if n_layers == 1:
         given = object_quality if object_quality is not None else background_quality
@@ -36,11 +39,13 @@ def layer_qualities(
 
 @dataclass(frozen=True)
 class Rate:
-    """What the user asks for: a quality of 1..100, or the best file of at most `bpp` bits a pixel or `size` bytes.
+    """What the user asks for: a quality of 1..100, or the best file of at most `bpp` bits a pixel
+    or `size` bytes.
 
-    With none of them it is DEFAULT_QUALITY. object_quality and background_quality: 1..100, fixed; a size counts more
-    where there is but one layer. object_boost as in `layer_qualities`. strict: a file that cannot be as small as asked
-    for is an error. Raises UsageError where these do not fit together.
+    With none of them it is DEFAULT_QUALITY. object_quality and background_quality: 1..100, fixed; a
+    size counts more where there is but one layer. object_boost as in `layer_qualities`. strict: a
+    file that cannot be as small as asked for is an error. Raises UsageError where these do not fit
+    together.
     """
 
     quality: int | None = None
@@ -71,19 +76,23 @@ class Rate:
         max_bytes = self.max_bytes(pixels)
         if max_bytes is None:
             return self._at(DEFAULT_QUALITY if self.quality is None else self.quality, n_layers)
-        # One layer has to meet the size by itself, whatever was meant for an object or a background that is not there.
+        # One layer has to meet the size by itself, whatever was meant for an object or a background
+        # that is not there.
         rate = replace(self, object_quality=None, background_quality=None) if n_layers == 1 else self
-        # Beyond 1..100 by the boost, so that in the end every layer stands at its lowest or highest quality.
+        # Beyond 1..100 by the boost, so that in the end every layer stands at its lowest or highest
+        # quality.
         reach = abs(self.object_boost)
         steps = (rate._at(quality, n_layers) for quality in range(MIN_QUALITY - reach, MAX_QUALITY + reach + 1))
         return largest_within(max_bytes, list(dict.fromkeys(steps)), size)
 
     def max_bytes(self, pixels: int) -> int | None:
-        """The most bytes that the file of a picture of so many pixels may have; None for any number."""
+        """The most bytes that the file of a picture of so many pixels may have; None for any
+        number."""
         return self.size if self.bpp is None else max(1, int(self.bpp * pixels / 8))
 
     def check(self, n_bytes: int, pixels: int) -> str | None:
-        """What to warn of where the file has more bytes than it may. Raises ObicError instead if that is strict."""
+        """What to warn of where the file has more bytes than it may. Raises ObicError instead if
+        that is strict."""
         most = self.max_bytes(pixels)
         if most is None or n_bytes <= most:
             return None
@@ -97,11 +106,13 @@ class Rate:
 
 
 def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Qualities], int]) -> Qualities:
-    """The qualities of the largest file of at most `max_bytes`; those of the smallest file where none fits.
+    """The qualities of the largest file of at most `max_bytes`; those of the smallest file where
+    none fits.
 
-    steps: qualities of all layers, ascending. size: qualities -> bytes, almost always increasing. The result
-    fits and lies between two neighbours in `steps` of which the upper one does not fit: single layers, objects first,
-    stand on the upper one where there is room for that.
+    steps: qualities of all layers, ascending. size: qualities -> bytes, almost always increasing.
+    The result
+    fits and lies between two neighbours in `steps` of which the upper one does not fit: single
+    layers, objects first, stand on the upper one where there is room for that.
     """
     fits, too_large = -1, len(steps)  # both untried
     guesses = 5  # the range is halved after so many, in case bytes rise otherwise than guessed

@@ -1,7 +1,8 @@
-"""Room 5. Whole folders coded or decoded on a cluster, with Ray Data: one copy of the networks in each worker.
+"""Room 5. Whole folders coded or decoded on a cluster, with Ray Data: one copy of the networks in
+each worker.
 
-Ray is optional: `pip install 'obic[ray]'`. It starts on this machine, or joins the cluster that RAY_ADDRESS names,
-where obic has to be installed too.
+Ray is optional: `pip install 'obic[ray]'`. It starts on this machine, or joins the cluster that
+RAY_ADDRESS names, where obic has to be installed too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ BLOCKS = 32  # of file names a worker: small enough that none waits long for ano
 
 
 class Outcome(TypedDict):
-    """What became of one file. `error` is empty where `output` was written; there `bytes` is its size."""
+    """What became of one file. `error` is empty where `output` was written; there `bytes` is its
+    size."""
 
     input: str
     output: str
@@ -36,15 +38,17 @@ class Outcome(TypedDict):
 def encode_folder(
     source: str, target: str, *, workers: int = 2, device: str = "auto", **options: Any
 ) -> list[Outcome]:
-    """Codes every picture below one folder into another, in the same arrangement; each is one `.obic` file there.
+    """Codes every picture below one folder into another, in the same arrangement; each is one
+    `.obic` file there.
 
-    source, target: folders, here or at an address that fsspec knows (s3://..., with `obic[remote]`); every worker has
-    to see them. workers: processes, each with one CPU ("cpu", "auto") or one GPU ("cuda") of the cluster. options:
-    those of `obic.Codec.encode`.
+    source, target: folders, here or at an address that fsspec knows (s3://..., with
+    `obic[remote]`); every worker has to see them. workers: processes, each with one CPU ("cpu",
+    "auto") or one GPU ("cuda") of the cluster. options: those of `obic.Codec.encode`.
 
-    Pictures that differ in their suffix alone keep it: "a.jpg" and "a.png" become "a.jpg.obic" and "a.png.obic".
-    Returns one entry for each picture, by name; one that fails does not stop the others. Raises UsageError if there is
-    no picture, OSError as the folder does, ObicError if Ray is not installed.
+    Pictures that differ in their suffix alone keep it: "a.jpg" and "a.png" become "a.jpg.obic" and
+    "a.png.obic". Returns one entry for each picture, by name; one that fails does not stop the
+    others. Raises UsageError if there is no picture, OSError as the folder does, ObicError if Ray
+    is not installed.
     """
     return _convert_all(source, target, PICTURE_SUFFIXES, ".obic", partial(_encode, options), workers, device)
 
@@ -55,7 +59,8 @@ def decode_folder(
 ) -> list[Outcome]:
     """Decodes every `.obic` file below one folder into another: as `encode_folder`, the other way.
 
-    format, damaged, look, metadata: as `obic decode` has them. Raises UsageError for an unknown format or kind, too.
+    format, damaged, look, metadata: as `obic decode` has them. Raises UsageError for an unknown
+    format or kind, too.
     """
     from obic.images import picture_format
     from obic.metadata import kinds_from_text
@@ -90,7 +95,8 @@ def _convert_all(
     workers: int,
     device: str,
 ) -> list[Outcome]:
-    """Ray's part: every file below `source` with one of the suffixes through `work`, on actors with networks."""
+    """Ray's part: every file below `source` with one of the suffixes through `work`, on actors with
+    networks."""
     try:
         import ray
     except ImportError as error:

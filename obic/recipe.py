@@ -1,4 +1,5 @@
-"""Room 4. The choices that `obic encode` and `Codec.encode` share, and the function that carries them out.
+"""Room 4. The choices that `obic encode` and `Codec.encode` share, and the function that carries
+them out.
 
 Light to import: numpy and the networks are loaded when a picture is coded.
 """
@@ -32,7 +33,8 @@ MANY_LAYERS = 21  # more than PASCAL VOC has classes
 
 
 def mask_kind(mask: object) -> MaskKind:
-    """What a choice of mask means for a recipe: "auto" and "none" themselves, anything else a mask that is given."""
+    """What a choice of mask means for a recipe: "auto" and "none" themselves, anything else a mask
+    that is given."""
     if isinstance(mask, str) and mask == "auto":
         return "auto"
     if isinstance(mask, str) and mask == "none":
@@ -44,11 +46,12 @@ def mask_kind(mask: object) -> MaskKind:
 class Recipe:
     """How a picture is coded. Raises UsageError where the choices do not fit together.
 
-    mask: "auto" for what the segmenter sees, "none" for one layer, "given" for a mask that comes with each picture.
-    layer_kind: how objects become layers (`split_layers`); None: "object" of the segmenter's, every value of a given
-    mask's. alpha: the edge of objects, from the cells, or kept "pixel" by pixel. metadata: kinds of optional parts.
-    verify: decode the file made, and fail if that does not give the integers that were coded. effort: 0..3, how long to
-    look for a better latent (`obic.nn.refine`). prompts: where the segmenter is to look; nothing: everywhere.
+    mask: "auto" for what the segmenter sees, "none" for one layer, "given" for a mask that comes
+    with each picture. layer_kind: how objects become layers (`split_layers`); None: "object" of the
+    segmenter's, every value of a given mask's. alpha: the edge of objects, from the cells, or kept
+    "pixel" by pixel. metadata: kinds of optional parts. verify: decode the file made, and fail if
+    that does not give the integers that were coded. effort: 0..3, how long to look for a better
+    latent (`obic.nn.refine`). prompts: where the segmenter is to look; nothing: everywhere.
     """
 
     rate: Rate
@@ -99,10 +102,10 @@ def encode(
 ) -> Coded:
     """The `.obic` file of a picture.
 
-    mask: for the recipe's "given", a picture of the same size. features: as for `PictureEncoder`. stage: entered for
-    "load", "segment", "encode" (in it "refine") and "verify". Raises UsageError or FormatError for the mask, LimitError
-    for too much metadata, ObicError where the rate is strict and no file is as small, or where the file made does not
-    pass "verify".
+    mask: for the recipe's "given", a picture of the same size. features: as for `PictureEncoder`.
+    stage: entered for "load", "segment", "encode" (in it "refine") and "verify". Raises UsageError
+    or FormatError for the mask, LimitError for too much metadata, ObicError where the rate is
+    strict and no file is as small, or where the file made does not pass "verify".
     """
     pixels = picture.rgb.size // 3
     with stage("load"):

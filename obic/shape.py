@@ -1,4 +1,5 @@
-"""Room 2. The numbers that fix a codec network's shape, and what follows from them without any network."""
+"""Room 2. The numbers that fix a codec network's shape, and what follows from them without any
+network."""
 
 from __future__ import annotations
 
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 
 ADDED = {"damped": False, "scale_hidden": 0}  # fields that older shapes lack, and what stands for them
 PASSES = 4
-# ORDER[g][p]: the position (row * 2 + column in each 2x2 group of cells) that channel group g codes in pass p.
-# Every pass codes a quarter of the channels of every cell, so its neighbours always know something (DCVC-DC's order).
+# ORDER[g][p]: the position (row * 2 + column in each 2x2 group of cells) that channel group g codes
+# in pass p.
+# Every pass codes a quarter of the channels of every cell, so its neighbours always know something
+# (DCVC-DC's order).
 ORDER = ((0, 3, 1, 2), (3, 0, 2, 1), (1, 2, 0, 3), (2, 1, 3, 0))
 
 Number = TypeVar("Number", float, "Tensor")
 
 
 class Reach(NamedTuple):
-    """How far each network sees beyond a place of the coarsest grid it has, in such places (spec 8.4)."""
+    """How far each network sees beyond a place of the coarsest grid it has, in such places (spec
+    8.4)."""
 
     transforms: int
     hyper_analysis: int
@@ -56,12 +60,14 @@ class Shape:
         return cls(**fields)
 
     def as_dict(self) -> dict[str, int]:
-        """As a manifest and a checkpoint hold it; what was added later stands there only where it is not 0."""
+        """As a manifest and a checkpoint hold it; what was added later stands there only where it
+        is not 0."""
         return {name: int(value) for name, value in asdict(self).items() if value or name not in ADDED}
 
     @property
     def reach(self) -> Reach:
-        """A block sees one place further on its own grid, and so 1/f of a place of a grid f times as coarse."""
+        """A block sees one place further on its own grid, and so 1/f of a place of a grid f times
+        as coarse."""
         transforms = math.ceil(self.coarse_blocks + self.fine_blocks / 2)
         return Reach(transforms, math.ceil(1 + 1 / 2 + 1 / 4), math.ceil(1 + 1 / 2), self.context_blocks + 1)
 
@@ -77,7 +83,8 @@ def relative_level(level: Number, levels: int) -> Number:
 
 
 def read_at(table: np.ndarray, quality: int) -> np.ndarray:
-    """A row for a quality, float32 [C], between those of the levels: table float [levels, C] (spec 8.1)."""
+    """A row for a quality, float32 [C], between those of the levels: table float [levels, C] (spec
+    8.1)."""
     level = quality_to_level(quality, len(table))
     low = min(int(level), len(table) - 2)
     share = np.float32(level - low)

@@ -1,8 +1,9 @@
 """Large pictures in tiles: where a network is to run, and what it must be given there.
 
-The networks are local. A tile that is evaluated with as much round it as the network sees comes out as it does in
-the whole picture, up to the rounding of floats, so no seam shows; and a tile at the border of the picture ends
-there, where the networks see zeros. Pictures of up to SIDE x SIDE cells are one tile.
+The networks are local. A tile that is evaluated with as much round it as the network sees comes out
+as it does in the whole picture, up to the rounding of floats, so no seam shows; and a tile at the
+border of the picture ends there, where the networks see zeros. Pictures of up to SIDE x SIDE cells
+are one tile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Area = tuple[slice, slice]  # rows and columns
 
 
 class Tile(NamedTuple):
-    """A part of a grid. inner: what is to be known; outer: what a network must see for that; crop: inner in outer."""
+    """A part of a grid. inner: what is to be known; outer: what a network must see for that; crop:
+    inner in outer."""
 
     inner: Area
     outer: Area
@@ -27,8 +29,9 @@ class Tile(NamedTuple):
 def tiles(wanted: np.ndarray, reach: int, side: int) -> list[Tile]:
     """Tiles of at most `side` x `side` places that cover all that is wanted of a grid, bool [h, w].
 
-    Each is the smallest box round what is wanted of an even share of the grid. `outer` has `reach` places more on every
-    side, as far as the grid has them, and starts at an even row and column, as the passes of the context ask.
+    Each is the smallest box round what is wanted of an even share of the grid. `outer` has `reach`
+    places more on every side, as far as the grid has them, and starts at an even row and column, as
+    the passes of the context ask.
     """
     found = []
     for rows in _shares(wanted.shape[0], side):

@@ -1,7 +1,9 @@
-"""Room 4. Models as the decoder for browsers wants them: `python -m obic.web FOLDER`. numpy alone, no networks.
+"""Room 4. Models as the decoder for browsers wants them: `python -m obic.web FOLDER`. numpy alone,
+no networks.
 
-A model file has the decoder's arrays of a file of weights as they are, so nothing is lost, one behind the other, so
-that a browser need not unpack them; `web/src/model.ts` says how. A look is a file of its own.
+A model file has the decoder's arrays of a file of weights as they are, so nothing is lost, one
+behind the other, so that a browser need not unpack them; `web/src/model.ts` says how. A look is a
+file of its own.
 """
 
 import argparse
@@ -25,7 +27,8 @@ ALIGNMENT = 8
 
 
 def site_folder() -> Path:
-    """The built viewer: inside an installed package, or in a checkout. Raises ObicError if it is not built."""
+    """The built viewer: inside an installed package, or in a checkout. Raises ObicError if it is
+    not built."""
     package = Path(__file__).parent
     for folder in (package / "_site", package.parent / "web" / "site"):
         if (folder / "index.html").is_file():
@@ -34,7 +37,8 @@ def site_folder() -> Path:
 
 
 def models_in(folder: Path) -> dict[str, Callable[[], bytes]]:
-    """The model files for the codecs in a folder of weights, and for their looks: each by its name, made when called.
+    """The model files for the codecs in a folder of weights, and for their looks: each by its name,
+    made when called.
 
     Raises OSError where a file is missing.
     """
@@ -58,7 +62,8 @@ def model_of(fingerprint: int) -> bytes:
 
 
 def embedded_decoder(models: Iterable[bytes]) -> str:
-    """The scripts that let a page without a network show elements <obic-img>. Raises ObicError as `site_folder`."""
+    """The scripts that let a page without a network show elements <obic-img>. Raises ObicError as
+    `site_folder`."""
     site = site_folder()
     worker, live = ((site / name).read_text("utf-8") for name in ("live-worker.js", "live.js"))
     parts = [f'<script type="text/plain" id="obic-worker">{worker}</script>']

@@ -1,7 +1,8 @@
 """The shipped weights: a manifest, files checked by hash, models loaded by fingerprint.
 
-A folder of weights holds `manifest.json` and the files it names. Searched in this order: the folder named by the
-environment variable OBIC_WEIGHTS, the one inside the installed package, the one beside it in a checkout.
+A folder of weights holds `manifest.json` and the files it names. Searched in this order: the folder
+named by the environment variable OBIC_WEIGHTS, the one inside the installed package, the one beside
+it in a checkout.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ NETWORK = "network."  # prefix of the float parameters of a decoder
 class CodecModel:
     """A codec ready for work.
 
-    backend: the networks. entropy: what decides how integers are coded. log_gain, log_inverse: float32 [levels, M], the
-    logarithms of the gains on the latent (None where the model can only decode) and of their inverses. fingerprint: 32
-    bits that name all a decoder needs (`fingerprint_of`).
+    backend: the networks. entropy: what decides how integers are coded. log_gain, log_inverse:
+    float32 [levels, M], the logarithms of the gains on the latent (None where the model can only
+    decode) and of their inverses. fingerprint: 32 bits that name all a decoder needs
+    (`fingerprint_of`).
     """
 
     backend: Backend
@@ -47,7 +49,8 @@ class CodecModel:
     fingerprint: int
 
     def gain(self, quality: int) -> np.ndarray:
-        """What the latent is multiplied by before it is coded: float32 [M], for a quality of 1..100."""
+        """What the latent is multiplied by before it is coded: float32 [M], for a quality of
+        1..100."""
         if self.log_gain is None:
             raise ValueError("a model that was loaded without its encoder can only decode")
         return np.exp(read_at(self.log_gain, quality))
@@ -60,7 +63,8 @@ class CodecModel:
 def folders() -> list[Path]:
     """The folders of weights that exist, in the order they are searched.
 
-    Raises ObicError if OBIC_WEIGHTS names none: others would be used in its place, and nobody would notice.
+    Raises ObicError if OBIC_WEIGHTS names none: others would be used in its place, and nobody would
+    notice.
     """
     package = Path(__file__).parent
     places = [package / "_weights", package.parent / "weights"]
@@ -81,9 +85,10 @@ def load_codec(
 ) -> CodecModel:
     """The codec with that fingerprint, or the default one.
 
-    backend, device: as for `load_backend`. encoder: load the analysis transforms too. look: one of LOOKS, which
-    synthesis it has. Raises UnsupportedError if no folder of weights has that fingerprint, or that look of it;
-    ObicError if a file is missing or is not the one the manifest names.
+    backend, device: as for `load_backend`. encoder: load the analysis transforms too. look: one of
+    LOOKS, which synthesis it has. Raises UnsupportedError if no folder of weights has that
+    fingerprint, or that look of it; ObicError if a file is missing or is not the one the manifest
+    names.
     """
     known = []
     for folder in folders():
@@ -120,7 +125,8 @@ def _arrays(data: bytes, encoder: bool) -> dict[str, np.ndarray]:
 
 
 def segmenter_bytes() -> bytes:
-    """The segmenter's file. Raises ObicError if there is none, or not the one the manifest names."""
+    """The segmenter's file. Raises ObicError if there is none, or not the one the manifest
+    names."""
     for folder in folders():
         manifest = json.loads((folder / MANIFEST).read_text())
         if "segmenter" in manifest:
@@ -131,7 +137,8 @@ def segmenter_bytes() -> bytes:
 def codec_from_bytes(
     data: bytes, shape: Shape, *, backend: str = "numpy", device: str = "cpu", encoder: bool = False
 ) -> CodecModel:
-    """A model from the bytes of a weights file (`obic.train.pack` writes them); arguments as for `load_codec`."""
+    """A model from the bytes of a weights file (`obic.train.pack` writes them); arguments as for
+    `load_codec`."""
     arrays = _arrays(data, encoder)
     return codec_of(arrays, shape, fingerprint_of(arrays, shape), backend=backend, device=device)
 
@@ -170,10 +177,12 @@ def hyper_prior_of(arrays: Mapping[str, np.ndarray]) -> HyperPrior:
 
 
 def fingerprint_of(arrays: Mapping[str, np.ndarray], shape: Shape) -> int:
-    """32 bits over everything a faithful decoder uses: every array but the encoder's own, and the network's shape.
+    """32 bits over everything a faithful decoder uses: every array but the encoder's own, and the
+    network's shape.
 
-    The first four bytes, big-endian, of SHA-256 over the shape as JSON with sorted keys, then for each array in order
-    of name: its name, dtype and shape as text, and its bytes in little-endian C order (spec 7).
+    The first four bytes, big-endian, of SHA-256 over the shape as JSON with sorted keys, then for
+    each array in order of name: its name, dtype and shape as text, and its bytes in little-endian C
+    order (spec 7).
     """
     digest = hashlib.sha256(json.dumps(shape.as_dict(), sort_keys=True).encode())
     for name in sorted(arrays):

@@ -48,15 +48,17 @@ def needs_torch(path):
 
 @pytest.fixture(autouse=True)
 def numpy_alone(request, monkeypatch):
-    """Files of tests that need no PyTorch run without it, also where another file has imported it."""
+    """Files of tests that need no PyTorch run without it, also where another file has imported
+    it."""
     if "torch" in sys.modules and not needs_torch(request.path):
         monkeypatch.setenv("OBIC_BACKEND", "numpy")
 
 
 @pytest.fixture(autouse=True)
 def threads_as_before():
-    """Commands of training and of the benchmark set how many threads there are. What one test sets is not the next
-    one's: with more threads than cores PyTorch waits by spinning, and all that follows takes many times as long."""
+    """Commands of training and of the benchmark set how many threads there are. What one test sets
+    is not the next one's: with more threads than cores PyTorch waits by spinning, and all that
+    follows takes many times as long."""
     torch, told = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS")
     before = torch and torch.get_num_threads()
     yield
@@ -78,7 +80,8 @@ class Result(NamedTuple):
 
 @pytest.fixture
 def obic(monkeypatch, tmp_path):
-    """Run a command line in this process, in an empty folder: obic("info", "x.obic", stdin=b"...") -> Result."""
+    """Run a command line in this process, in an empty folder: obic("info", "x.obic", stdin=b"...")
+    -> Result."""
     monkeypatch.chdir(tmp_path)
 
     def run(*args: object, stdin: bytes = b"") -> Result:
@@ -95,7 +98,8 @@ def obic(monkeypatch, tmp_path):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run a command's `main` as a process would, but in this one: run(main, *arguments) -> CompletedProcess."""
+    """Run a command's `main` as a process would, but in this one: run(main, *arguments) ->
+    CompletedProcess."""
 
     def run(main, *arguments) -> subprocess.CompletedProcess:
         capsys.readouterr()
@@ -114,7 +118,8 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def small_file() -> bytes:
-    """A valid two-layer `.obic` whose sub-streams mean nothing: for what never looks inside them."""
+    """A valid two-layer `.obic` whose sub-streams mean nothing: for what never looks inside
+    them."""
     return mux(
         width=320,
         height=240,

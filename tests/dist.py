@@ -1,4 +1,5 @@
-"""What `make dist` built: the wheel holds the package and nothing else, and works in an empty environment.
+"""What `make dist` built: the wheel holds the package and nothing else, and works in an empty
+environment.
 
 Not part of `make test`: it needs dist/, git, and the package index for what obic depends on.
 """

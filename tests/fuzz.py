@@ -1,7 +1,9 @@
-"""The fuzzer: `make fuzz`, 10 minutes of hostile files. ARGS: options of libFuzzer (-max_total_time=60), or a finding.
+"""The fuzzer: `make fuzz`, 10 minutes of hostile files. ARGS: options of libFuzzer
+(-max_total_time=60), or a finding.
 
-Its first byte makes an input one of `fuzz_targets.TARGETS`. Any exception but ObicError, ten seconds for one input, or
-a gigabyte of memory more than at the start, ends the run, and the input stays in build/fuzz to be run again.
+Its first byte makes an input one of `fuzz_targets.TARGETS`. Any exception but ObicError, ten
+seconds for one input, or a gigabyte of memory more than at the start, ends the run, and the input
+stays in build/fuzz to be run again.
 """
 
 import contextlib

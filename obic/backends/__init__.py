@@ -1,7 +1,8 @@
-"""Room 3. What computes the networks: numpy alone, or PyTorch, which is faster on large pictures and uses a GPU.
+"""Room 3. What computes the networks: numpy alone, or PyTorch, which is faster on large pictures
+and uses a GPU.
 
-The integers in a file decode to the same on either (spec 6); pixels differ by rounding. Importing this package loads
-neither.
+The integers in a file decode to the same on either (spec 6); pixels differ by rounding. Importing
+this package loads neither.
 """
 
 from __future__ import annotations
@@ -27,17 +28,20 @@ Array = Any  # numpy's, or a tensor of PyTorch's: both are sliced and computed w
 
 
 class Backend(Protocol):
-    """The networks of a codec on a device, as functions that see a few places round each (`Shape.reach`).
+    """The networks of a codec on a device, as functions that see a few places round each
+    (`Shape.reach`).
 
-    Arrays are float32 and of the backend's own kind, [B, h, w, C]; pixels are uint8 of numpy's. M: channels of the
-    latent, Z: of the hyper-latent, C: of the hyper features. grain: planes of noise that the synthesis takes.
+    Arrays are float32 and of the backend's own kind, [B, h, w, C]; pixels are uint8 of numpy's. M:
+    channels of the latent, Z: of the hyper-latent, C: of the hyper features. grain: planes of noise
+    that the synthesis takes.
     """
 
     shape: Shape
     grain: int
 
     def array(self, values: np.ndarray | Array) -> Array:
-        """Values of any type, numpy's or its own, as an array of the backend's, which may share their memory."""
+        """Values of any type, numpy's or its own, as an array of the backend's, which may share
+        their memory."""
         ...
 
     def numpy(self, array: Array) -> np.ndarray:
@@ -53,7 +57,8 @@ class Backend(Protocol):
         ...
 
     def hyper_analysis(self, scaled: Array, conditions: Array) -> Array:
-        """Scaled latent [B, 4h, 4w, M] and conditions [B, 4h, 4w, 2] -> hyper-latent before rounding [B, h, w, Z]."""
+        """Scaled latent [B, 4h, 4w, M] and conditions [B, 4h, 4w, 2] -> hyper-latent before
+        rounding [B, h, w, Z]."""
         ...
 
     def hyper_synthesis(self, z: Array) -> Array:
@@ -61,13 +66,16 @@ class Backend(Protocol):
         ...
 
     def context(self, number: int, known: Array, hyper: Array, conditions: Array) -> tuple[Array, Array]:
-        """Pass 0..3, from the latent that earlier passes decoded -> mean and step, [B, h, w, M] each (spec 8.2).
+        """Pass 0..3, from the latent that earlier passes decoded -> mean and step, [B, h, w, M]
+        each (spec 8.2).
 
-        They hold at the cells that the layer has, by the first of the conditions; elsewhere they are any numbers."""
+        They hold at the cells that the layer has, by the first of the conditions; elsewhere they
+        are any numbers."""
         ...
 
     def synthesis(self, features: Array, conditions: Array, grain: Array) -> np.ndarray:
-        """Features [B, h, w, M], conditions [B, h, w, 2] and noise [1, h, w, grain] -> pixels (spec 8.3)."""
+        """Features [B, h, w, M], conditions [B, h, w, 2] and noise [1, h, w, grain] -> pixels (spec
+        8.3)."""
         ...
 
 
@@ -98,8 +106,9 @@ def has_torch() -> bool:
 
 
 def choose_backend(backend: str, device: str, pixels: int) -> str:
-    """"numpy" or "torch" for so many pixels of work. A choice of "auto" falls on PyTorch for a GPU that is asked for,
-    where it is imported already, and where it is installed and the work is LARGE; else on numpy."""
+    """"numpy" or "torch" for so many pixels of work. A choice of "auto" falls on PyTorch for a GPU
+    that is asked for, where it is imported already, and where it is installed and the work is
+    LARGE; else on numpy."""
     if backend != "auto":
         return backend
     worth_it = device == "cuda" or "torch" in sys.modules or pixels > LARGE
@@ -107,7 +116,8 @@ def choose_backend(backend: str, device: str, pixels: int) -> str:
 
 
 def choose_device(device: str) -> str:
-    """PyTorch's device: "auto" is "cuda" where there is one, else "cpu". Raises UsageError if there is none."""
+    """PyTorch's device: "auto" is "cuda" where there is one, else "cpu". Raises UsageError if there
+    is none."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -118,7 +128,8 @@ def choose_device(device: str) -> str:
 def load_backend(name: str, arrays: Mapping[str, np.ndarray], shape: Shape, device: str) -> Backend:
     """The networks from their parameters, float16 or float32 by name (spec 7.1, without prefixes).
 
-    name: "numpy" or "torch". device: of PyTorch's. Raises KeyError or RuntimeError where parameters are missing.
+    name: "numpy" or "torch". device: of PyTorch's. Raises KeyError or RuntimeError where parameters
+    are missing.
     """
     if name == "numpy":
         from obic.backends.numpy_backend import NumpyBackend

@@ -1,5 +1,5 @@
-"""The networks in numpy alone: 1x1 convolutions are products of matrices (BLAS). Each step goes over the places in
-strips that stay in the cache, on a pool of threads."""
+"""The networks in numpy alone: 1x1 convolutions are products of matrices (BLAS). Each step goes
+over the places in strips that stay in the cache, on a pool of threads."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class NumpyBackend:
 
 
 class Pointwise:
-    """A 1x1 convolution: [..., inputs] -> [..., outputs]. inputs, outputs: another order of either's channels. scale: a
-    factor on all outputs."""
+    """A 1x1 convolution: [..., inputs] -> [..., outputs]. inputs, outputs: another order of
+    either's channels. scale: a factor on all outputs."""
 
     def __init__(
         self,
@@ -123,7 +123,8 @@ class Pointwise:
 
 
 class Down:
-    """To a grid `factor` times as coarse: space to depth, then a 1x1 convolution (`obic.nn.blocks.Down`)."""
+    """To a grid `factor` times as coarse: space to depth, then a 1x1 convolution
+    (`obic.nn.blocks.Down`)."""
 
     def __init__(self, arrays: Arrays, name: str, factor: int):
         channels = arrays[f"{name}.conv.weight"].shape[1] // factor**2
@@ -151,7 +152,8 @@ class Up:
 
 
 class Block:
-    """`obic.nn.blocks.Block` (spec 8.1), for one [h, w, C]; its result takes the place of what it is given.
+    """`obic.nn.blocks.Block` (spec 8.1), for one [h, w, C]; its result takes the place of what it
+    is given.
 
     The sigmoid of x is (1 + tanh(x / 2)) / 2; the halves are in the weights.
     """
@@ -166,7 +168,8 @@ class Block:
         self._damping = None if damping is None else np.exp(damping.astype(np.float32))
 
     def __call__(self, x: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
-        """places: bool [h, w], those that are given, as x [n, C]; what is elsewhere counts as beyond the border."""
+        """places: bool [h, w], those that are given, as x [n, C]; what is elsewhere counts as
+        beyond the border."""
         channels = x.shape[-1]
         height, width = x.shape[:2] if places is None else places.shape
         counts = np.full(height, width) if places is None else places.sum(1)

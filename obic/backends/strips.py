@@ -1,4 +1,5 @@
-"""Work on arrays in strips that fit a core's cache, shared among threads: numpy lets go of the interpreter in it."""
+"""Work on arrays in strips that fit a core's cache, shared among threads: numpy lets go of the
+interpreter in it."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ LEAST = 20_000  # that are worth another thread
 
 
 def over_strips(work: Callable[[slice], None], array: np.ndarray) -> None:
-    """Calls `work` with slices that cover an array along its first axis, at the same time on all cores.
+    """Calls `work` with slices that cover an array along its first axis, at the same time on all
+    cores.
 
     In it a product of matrices takes one core, as the others have strips of their own.
     """

@@ -15,8 +15,9 @@ from obic.shape import Shape
 
 
 class TorchBackend:
-    """As `obic.backends.Backend`. network: without what integers stand for, nor what is only for encoding if its
-    parameters are not there. Tensors [B, h, w, C] are views of the networks' own [B, C, h, w], channels last."""
+    """As `obic.backends.Backend`. network: without what integers stand for, nor what is only for
+    encoding if its parameters are not there. Tensors [B, h, w, C] are views of the networks' own
+    [B, C, h, w], channels last."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], shape: Shape, device: str):
         self.shape, self.device = shape, device
@@ -72,5 +73,6 @@ def _network(arrays: Mapping[str, np.ndarray], shape: Shape, device: str) -> Cod
 
 
 def grain_of(arrays: Mapping[str, np.ndarray], shape: Shape) -> int:
-    """Planes of noise that a synthesis takes beside the latent and the two planes of its conditions."""
+    """Planes of noise that a synthesis takes beside the latent and the two planes of its
+    conditions."""
     return arrays["synthesis.layers.0.weight"].shape[1] - shape.latent - 2

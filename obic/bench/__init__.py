@@ -1,1 +1,2 @@
-"""What obic achieves, measured. `make` names each benchmark; CONTRIBUTING.md says where its figures go."""
+"""What obic achieves, measured. `make` names each benchmark; CONTRIBUTING.md says where its figures
+go."""

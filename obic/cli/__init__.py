@@ -1,1 +1,2 @@
-"""Room 5. The command line: one file a command. Nothing heavy is imported before a command needs it."""
+"""Room 5. The command line: one file a command. Nothing heavy is imported before a command needs
+it."""

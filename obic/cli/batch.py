@@ -1,7 +1,8 @@
-"""Room 5. The inputs of one command: files and folders in, one result each, failures told and counted.
+"""Room 5. The inputs of one command: files and folders in, one result each, failures told and
+counted.
 
-A single file behaves as if there were no batch: its error is the command's error. Among several, a failure is told,
-the others go on, and the command fails at the end.
+A single file behaves as if there were no batch: its error is the command's error. Among several, a
+failure is told, the others go on, and the command fails at the end.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Job:
         return self._destinations.name(self._item)
 
     def output(self, ending: str) -> Output:
-        """Where the result goes: what -o or --output-dir says, else beside the input with another ending.
+        """Where the result goes: what -o or --output-dir says, else beside the input with another
+        ending.
 
         Raises as `Output` does, and UsageError if another input of the batch has the same output.
         """
@@ -70,7 +72,8 @@ class Job:
         return Output(path, source=self.source, overwrite=self.settings.overwrite)
 
     def picture(self, *, keep_profile: bool = False) -> Picture:
-        """The input as a picture, read as the settings say. Raises as `obic.images.read_picture`."""
+        """The input as a picture, read as the settings say. Raises as
+        `obic.images.read_picture`."""
         from obic.images import read_picture
 
         settings = self.settings
@@ -127,8 +130,9 @@ Work = Callable[[Job], Report]
 class Batch:
     """The inputs of a command, and where their results go.
 
-    sources: files, "-", addresses, and folders (an address that ends in "/" is one), which stand for all files below
-    them with one of `suffixes`. Raises UsageError where they do not fit together, or not to the settings.
+    sources: files, "-", addresses, and folders (an address that ends in "/" is one), which stand
+    for all files below them with one of `suffixes`. Raises UsageError where they do not fit
+    together, or not to the settings.
     """
 
     def __init__(self, sources: Sequence[str], suffixes: Sequence[str], settings: Settings):
@@ -164,8 +168,9 @@ class Batch:
     def run(self, work: Work) -> None:
         """Call `work` for each input and print its reports in the order of the inputs.
 
-        A report is text, or a dictionary, printed as one line of JSON (with "input", where there are several).
-        Raises what `work` raises for a single input, and ObicError at the end if some of several failed.
+        A report is text, or a dictionary, printed as one line of JSON (with "input", where there
+        are several). Raises what `work` raises for a single input, and ObicError at the end if some
+        of several failed.
         """
         with self._console.bar():
             if self.alone:
@@ -225,7 +230,8 @@ def _is_folder(source: str) -> bool:
 
 
 def _inputs_of(source: str, suffixes: Sequence[str]) -> list[Input]:
-    """A file as it is; the files below a folder that have one of the suffixes, and are not hidden."""
+    """A file as it is; the files below a folder that have one of the suffixes, and are not
+    hidden."""
     if not _is_folder(source):
         return [Input(source, local_name(source))]
     names, unreadable = _names_below(source) if os.path.isdir(source) else (files_below(source), [])

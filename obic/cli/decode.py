@@ -58,9 +58,10 @@ def command(
 ) -> None:
     """Decode whole pictures.
 
-    The format is PNG or what the suffix of OUT says. An existing OUT is replaced: mind that "obic decode photo.obic"
-    writes photo.png. Where a layer is missing the picture is transparent. With --damaged skip the exit code is 0 when
-    at least one layer could be decoded, and standard error names the others.
+    The format is PNG or what the suffix of OUT says. An existing OUT is replaced: mind that "obic
+    decode photo.obic" writes photo.png. Where a layer is missing the picture is transparent. With
+    --damaged skip the exit code is 0 when at least one layer could be decoded, and standard error
+    names the others.
     """
     from obic.images import picture_format
 

@@ -1,4 +1,5 @@
-"""Room 5. Where results go: the names of outputs, settled for all inputs of a command before anything is coded."""
+"""Room 5. Where results go: the names of outputs, settled for all inputs of a command before
+anything is coded."""
 
 import os
 import re
@@ -13,7 +14,8 @@ from obic.errors import UsageError
 
 
 class Input(NamedTuple):
-    """A file, and its name below the folder that was given (its bare name if the file itself was given)."""
+    """A file, and its name below the folder that was given (its bare name if the file itself was
+    given)."""
 
     path: str
     relative: str
@@ -22,8 +24,9 @@ class Input(NamedTuple):
 class Destinations:
     """The outputs of the inputs of a command.
 
-    output: of a single input. output_dir: below it results lie as the inputs do below their folders; else each lies
-    beside its input, or in the current folder if the input comes from an address.
+    output: of a single input. output_dir: below it results lie as the inputs do below their
+    folders; else each lies beside its input, or in the current folder if the input comes from an
+    address.
     """
 
     def __init__(self, inputs: Collection[Input], output: str | None = None, output_dir: str | None = None):
@@ -52,7 +55,8 @@ class Destinations:
         return not self._output and os.path.basename(self._stems[item]) == own != os.path.splitext(own)[0]
 
     def claim(self, item: Input, ending: str) -> str:
-        """The path of an input's output; "-" is standard output. Makes the folder where it is missing.
+        """The path of an input's output; "-" is standard output. Makes the folder where it is
+        missing.
 
         Raises UsageError as `claim_path`.
         """
@@ -66,7 +70,8 @@ class Destinations:
         return path
 
     def claim_path(self, path: str, source: str, owner: str | None = None) -> None:
-        """Raises UsageError if `path` is an input, or the output of another one. owner: which comes first."""
+        """Raises UsageError if `path` is an input, or the output of another one. owner: which comes
+        first."""
         if _real(path) in self._inputs:
             raise UsageError(f"{path} is an input; name another output with -o or --output-dir")
         with self._lock:
@@ -76,7 +81,8 @@ class Destinations:
 
 
 def stems(names: Iterable[str]) -> dict[str, str]:
-    """Each name without its suffix; those keep it that are not told apart without it, whatever their case.
+    """Each name without its suffix; those keep it that are not told apart without it, whatever
+    their case.
 
     "a.jpg", "a.png" and "b.png" become "a.jpg", "a.png" and "b". Their order does not matter.
     """

@@ -141,22 +141,26 @@ def command(
 ) -> None:
     """Code pictures as object and background.
 
-    --mask auto asks the segmenter; none codes one layer; FILE is a picture of the same size: 0 is the
-    background and every other value a layer (255 is void beside the PASCAL VOC classes 1 to 20); DIR holds such a
-    FILE for each input, with the input's name and the suffix .png.
+    --mask auto asks the segmenter; none codes one layer; FILE is a picture of the same size: 0 is
+    the
+    background and every other value a layer (255 is void beside the PASCAL VOC classes 1 to 20);
+    DIR holds such a FILE for each input, with the input's name and the suffix .png.
 
-    --layers object puts all objects into one layer, class those of a kind, as "person" or "dog"; instance gives each
-    connected object its own, the largest first, 15 at most, as "person-1"; none is the same as --mask none. A FILE has
-    a layer for each value unless --layers says otherwise.
+    --layers object puts all objects into one layer, class those of a kind, as "person" or "dog";
+    instance gives each connected object its own, the largest first, 15 at most, as "person-1"; none
+    is the same as --mask none. A FILE has a layer for each value unless --layers says otherwise.
 
-    --box and --point say which objects are meant. The segmenter looks into a box and a little round it, and where it
-    finds next to nothing the box itself is the object; a point takes the connected part it lies on, or beside. Each is
-    a layer of its own with --layers instance. Their places are those of the upright picture.
+    --box and --point say which objects are meant. The segmenter looks into a box and a little round
+    it, and where it finds next to nothing the box itself is the object; a point takes the connected
+    part it lies on, or beside. Each is a layer of its own with --layers instance. Their places are
+    those of the upright picture.
 
-    Pictures of any kind Pillow reads are coded as upright 8-bit sRGB; transparency is composed on --background-color.
-    With --metadata icc the colours stay as they are, and the profile that explains them is kept.
-    What was changed is said on standard error. A folder stands for all pictures below it. Inputs that differ in their
-    suffix alone keep it in the names of their results: a.jpg and a.png become a.jpg.obic and a.png.obic.
+    Pictures of any kind Pillow reads are coded as upright 8-bit sRGB; transparency is composed on
+    --background-color. With --metadata icc the colours stay as they are, and the profile that
+    explains them is kept.
+    What was changed is said on standard error. A folder stands for all pictures below it. Inputs
+    that differ in their suffix alone keep it in the names of their results: a.jpg and a.png become
+    a.jpg.obic and a.png.obic.
     """
     if settings.output is not None and settings.output.lower().endswith(PICTURE_SUFFIXES):
         raise UsageError(f"{settings.output} is the name of a picture; what is written is an .obic file")

@@ -1,4 +1,5 @@
-"""Room 5. `obic extract`: layers as a smaller `.obic` by byte copy, as pixels with alpha, or over another picture."""
+"""Room 5. `obic extract`: layers as a smaller `.obic` by byte copy, as pixels with alpha, or over
+another picture."""
 
 import os
 import re
@@ -69,13 +70,14 @@ def command(
 ) -> None:
     """Take layers out of a file.
 
-    Reads the header and the bytes of those layers only. The result is a smaller valid .obic, a byte copy, unless OUT
-    has the suffix of a picture format: then it is RGBA pixels with the alpha of the layers. Layers keep their indices
-    in the extracted file. Metadata come along without thumbnails; the label map stays as it is, so the outlines of
-    the other layers can be seen in it.
+    Reads the header and the bytes of those layers only. The result is a smaller valid .obic, a byte
+    copy, unless OUT has the suffix of a picture format: then it is RGBA pixels with the alpha of
+    the layers. Layers keep their indices in the extracted file. Metadata come along without
+    thumbnails; the label map stays as it is, so the outlines of the other layers can be seen in it.
 
-    --over gives an opaque picture of the size of the coded one, PNG unless OUT says otherwise: FILE is scaled, its
-    proportions kept, until it covers that size, and what juts out is cut off evenly on both sides.
+    --over gives an opaque picture of the size of the coded one, PNG unless OUT says otherwise: FILE
+    is scaled, its proportions kept, until it covers that size, and what juts out is cut off evenly
+    on both sides.
     """
     batch = Batch(sources, OBIC_SUFFIXES, settings)
     if list_:
@@ -102,7 +104,8 @@ def _list(job: Job) -> str:
 
 
 def _extract(job: Job, *, layers: tuple[str, ...], kind: str, take: Take) -> None:
-    """Take the layers out of one input and write them, as a file of that kind: "obic", or the suffix of a picture."""
+    """Take the layers out of one input and write them, as a file of that kind: "obic", or the
+    suffix of a picture."""
     with job.stage("open"):
         container = job.open()
         indices = list(dict.fromkeys(index for layer in layers for index in container.layer_indices(layer)))
@@ -135,7 +138,8 @@ def _pixels(
     look: str,
     kinds: frozenset[int],
 ) -> bytes:
-    """The layers as a picture file: RGBA with the file's metadata, or sRGB over another picture and without."""
+    """The layers as a picture file: RGBA with the file's metadata, or sRGB over another picture and
+    without."""
     from obic.images import check_alpha, compose, in_srgb, picture_format, read_picture, write_picture
 
     format = picture_format(kind)

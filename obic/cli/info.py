@@ -38,9 +38,11 @@ def _info(job: Job) -> dict[str, Any] | str:
 
 
 def describe(container: Container) -> dict[str, Any]:
-    """The facts of a file. bytes == overhead_bytes + mask_bytes + optional_bytes + the sum of the layers' bytes.
+    """The facts of a file. bytes == overhead_bytes + mask_bytes + optional_bytes + the sum of the
+    layers' bytes.
 
-    Sizes in pixels, `bpp` in bits a pixel of the whole picture, `model` as eight hexadecimal digits.
+    Sizes in pixels, `bpp` in bits a pixel of the whole picture, `model` as eight hexadecimal
+    digits.
     """
     header = container.header
     return {

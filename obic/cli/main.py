@@ -35,7 +35,8 @@ Exit codes:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of their names and are imported when they are named."""
+    """A group whose commands live in modules of their names and are imported when they are
+    named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -49,8 +50,9 @@ class LazyGroup(click.Group):
 def group() -> None:
     """Code a picture as objects and background, each with its own bytes and quality.
 
-    "-" is standard input or output wherever a file is named. A result is called after its input, with another suffix;
-    inputs that differ in their suffix alone keep it: a.jpg and a.png become a.jpg.obic and a.png.obic.
+    "-" is standard input or output wherever a file is named. A result is called after its input,
+    with another suffix; inputs that differ in their suffix alone keep it: a.jpg and a.png become
+    a.jpg.obic and a.png.obic.
     """
 
 
@@ -75,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP end the command as Ctrl-C does: nothing half written stays behind. For the main thread.
+    """SIGTERM and SIGHUP end the command as Ctrl-C does: nothing half written stays behind. For the
+    main thread.
 
     Gives the signals that came. One that comes during an import is raised again a little later.
     """
@@ -121,7 +124,8 @@ def _warnings_are_notes() -> Iterator[None]:
 
 
 def _imports(frame: FrameType | None) -> bool:
-    """Whether the command is in the middle of an import: an exception there can make a compiled module abort."""
+    """Whether the command is in the middle of an import: an exception there can make a compiled
+    module abort."""
     while frame and frame.f_code is not main.__code__:
         if frame.f_globals.get("__name__") == "importlib._bootstrap":
             return True
@@ -146,7 +150,8 @@ def _after(number: int) -> int:
 
 
 def _give_up_on_stdout() -> None:
-    """What a full or broken standard output still holds is dropped, or Python would fail over it once more at exit."""
+    """What a full or broken standard output still holds is dropped, or Python would fail over it
+    once more at exit."""
     try:
         sys.stdout.flush()
     except OSError:

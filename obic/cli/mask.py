@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Write the mask that "encode" would use.
 
-    A PNG to look at, edit and give back with "obic encode --mask". Into a folder of its own it keeps the name of its
-    picture, so that "obic encode --mask DIR" finds it.
+    A PNG to look at, edit and give back with "obic encode --mask". Into a folder of its own it
+    keeps the name of its picture, so that "obic encode --mask DIR" finds it.
     """
     batch = Batch(sources, PICTURE_SUFFIXES, settings)
     networks, prompts = batch.networks(), Prompts(boxes, points)

@@ -1,4 +1,5 @@
-"""Room 5. `obic merge`: layers of one picture from several files into one. Imports neither numpy nor torch."""
+"""Room 5. `obic merge`: layers of one picture from several files into one. Imports neither numpy
+nor torch."""
 
 import click
 
@@ -21,8 +22,9 @@ curl -s https://example.org/photo-background.obic | obic merge photo-object.obic
 def command(sources: tuple[str, ...], settings: Settings) -> None:
     """Put layers back into one file.
 
-    The files must hold layers of one picture, coded with one mask and one model, as "obic extract" makes them. The
-    bytes of the layers are copied. A layer that several files have must be the same in all of them.
+    The files must hold layers of one picture, coded with one mask and one model, as "obic extract"
+    makes them. The bytes of the layers are copied. A layer that several files have must be the same
+    in all of them.
     """
     if sources.count("-") > 1:
         raise UsageError("standard input can be only one of the files")

@@ -1,4 +1,5 @@
-"""Room 5. What a command says on standard error: notes, errors, times of stages, and a bar while it works."""
+"""Room 5. What a command says on standard error: notes, errors, times of stages, and a bar while it
+works."""
 
 import sys
 import time
@@ -37,7 +38,8 @@ def lost_notes(lost: Iterable[int]) -> list[str]:
 
 
 def metadata_notes(metadata: Metadata, kinds: Collection[int], format: str) -> list[str]:
-    """A note about the metadata of a file that were asked for, and that a picture format cannot hold."""
+    """A note about the metadata of a file that were asked for, and that a picture format cannot
+    hold."""
     from obic.images import held
 
     metadata = {kind: data for kind, data in metadata.items() if kind in kinds}
@@ -80,9 +82,11 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 class Console:
-    """Lines and reports of any number of workers, above a bar on standard error where that is a terminal.
+    """Lines and reports of any number of workers, above a bar on standard error where that is a
+    terminal.
 
-    total: how many inputs the bar counts; 0: it shows the stages of a single one, if that is large (`obic.progress`).
+    total: how many inputs the bar counts; 0: it shows the stages of a single one, if that is large
+    (`obic.progress`).
     """
 
     def __init__(self, total: int):

@@ -18,7 +18,8 @@ from obic.prompts import BUILTIN, box, point
 
 @dataclass(frozen=True)
 class Settings:
-    """The options that mean the same in every command: as given, or what holds in a command without them."""
+    """The options that mean the same in every command: as given, or what holds in a command without
+    them."""
 
     output: str | None = None
     output_dir: str | None = None
@@ -46,7 +47,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def obic_command(
     *options: Decorator, epilog: str, argument: Decorator | None = None
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """A click command with its inputs, its own options and those of all. The examples keep their line breaks.
+    """A click command with its inputs, its own options and those of all. The examples keep their
+    line breaks.
 
     The function gets `settings`, and the options that are not among them by name.
     """
@@ -72,7 +74,8 @@ def obic_command(
 
 
 def _segmenter(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The name, checked as far as that is quick. For "list" prints what there is, and ends the command."""
+    """The name, checked as far as that is quick. For "list" prints what there is, and ends the
+    command."""
     if value == BUILTIN or ctx.resilient_parsing:
         return value
     from obic.segment.adapters import check_name, table

@@ -1,4 +1,5 @@
-"""Room 5. `obic report`: one self-contained HTML page that shows what a file holds, or a gallery of several."""
+"""Room 5. `obic report`: one self-contained HTML page that shows what a file holds, or a gallery of
+several."""
 
 from __future__ import annotations
 
@@ -49,9 +50,10 @@ obic report photos/ -o gallery.html --live      a page that decodes the files it
 def command(sources: tuple[str, ...], settings: Settings, original: str | None, live: bool) -> None:
     """Write a page to see it.
 
-    The whole picture, each layer on a checkerboard, the mask over the picture, and where the bytes are, in one HTML
-    file that needs no network. Every layer is decoded alone, as "obic extract" does; pictures are lossless WebP, so a
-    page is about as large as the pictures it shows. Of several files, or a folder, it is a gallery.
+    The whole picture, each layer on a checkerboard, the mask over the picture, and where the bytes
+    are, in one HTML file that needs no network. Every layer is decoded alone, as "obic extract"
+    does; pictures are lossless WebP, so a page is about as large as the pictures it shows. Of
+    several files, or a folder, it is a gallery.
     """
     batch = Batch(sources, OBIC_SUFFIXES, replace(settings, output=None))
     pictures = LivePictures() if live else StillPictures(batch.networks())
@@ -66,7 +68,8 @@ def command(sources: tuple[str, ...], settings: Settings, original: str | None, 
 
 
 def page(template: str, facts: dict[str, Any], decoder: str = "") -> str:
-    """A page of this folder with the facts in it, as JSON that no text can break out of, and with a decoder."""
+    """A page of this folder with the facts in it, as JSON that no text can break out of, and with a
+    decoder."""
     html = resources.files("obic.cli").joinpath(template).read_text("utf-8")
     data = json.dumps(facts).replace("<", "\\u003c")
     return html.replace("/*facts*/", data).replace("<!--decoder-->", decoder)
@@ -146,7 +149,8 @@ class StillPictures:
 
 
 class LivePictures:
-    """The files themselves, as data addresses, and a decoder for the page, with the models that they need."""
+    """The files themselves, as data addresses, and a decoder for the page, with the models that
+    they need."""
 
     def __init__(self) -> None:
         self._models: dict[int, bytes] = {}
@@ -155,7 +159,8 @@ class LivePictures:
         return self.of_gallery(container)
 
     def of_gallery(self, container: Container) -> dict[str, Any]:
-        """Raises UnsupportedError if the model is not here, FormatError if a part of the file is damaged."""
+        """Raises UnsupportedError if the model is not here, FormatError if a part of the file is
+        damaged."""
         from obic.web import model_of
 
         fingerprint = container.header.model
@@ -187,7 +192,8 @@ def _original(path: str, container: Container, max_pixels: int) -> str:
 
 
 def _address(pixels: np.ndarray, profile: dict[int, bytes]) -> str:
-    """Pixels as a picture inside an address: lossless WebP, or PNG where a side is too long for that."""
+    """Pixels as a picture inside an address: lossless WebP, or PNG where a side is too long for
+    that."""
     from obic.images import write_picture
 
     format = "WEBP" if max(pixels.shape[:2]) <= WEBP_MAX_SIDE else "PNG"
@@ -199,7 +205,8 @@ def _data_address(kind: str, data: bytes) -> str:
 
 
 def _grid(container: Container) -> dict[str, Any]:
-    """The label map, a byte a cell in raster order, in base64; the size of the grid, and of a cell in pixels."""
+    """The label map, a byte a cell in raster order, in base64; the size of the grid, and of a cell
+    in pixels."""
     from obic.masks import decode_label_map, grid_size
 
     header = container.header

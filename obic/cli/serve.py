@@ -1,4 +1,5 @@
-"""Room 5. `obic serve`: a folder of files as a gallery for browsers, which decode them. http.server does the rest."""
+"""Room 5. `obic serve`: a folder of files as a gallery for browsers, which decode them. http.server
+does the rest."""
 
 import mimetypes
 import re
@@ -47,8 +48,8 @@ obic serve photos --host 0.0.0.0    for everyone in the network
 def command(folder: Path, settings: Settings, host: str, port: int, open_browser: bool) -> None:
     """Show the .obic files of a folder in a browser.
 
-    A gallery, and a viewer with the layers of each file. The browser decodes; the server sends files, whole or in
-    ranges, and the weights once. By default no other machine can reach it.
+    A gallery, and a viewer with the layers of each file. The browser decodes; the server sends
+    files, whole or in ranges, and the weights once. By default no other machine can reach it.
     """
     site = Site(folder, settings.limits)
     try:
@@ -89,7 +90,8 @@ class Site:
         return None
 
     def _is_public(self, file: Path) -> bool:
-        """Whether a file, by its real path, may be sent: those of the viewer, and .obic files below the folder."""
+        """Whether a file, by its real path, may be sent: those of the viewer, and .obic files below
+        the folder."""
         ours = file.is_relative_to(self.viewer) or (file.is_relative_to(self.folder) and file.suffix == ".obic")
         return ours and file.is_file()
 
@@ -116,7 +118,8 @@ class Site:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET and HEAD, with ranges of bytes. Speaks to names of this machine alone where it listens on loopback."""
+    """GET and HEAD, with ranges of bytes. Speaks to names of this machine alone where it listens on
+    loopback."""
 
     server: ThreadingHTTPServer
     protocol_version = "HTTP/1.1"
@@ -169,7 +172,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _meant_for_us(self) -> bool:
-        """Whether a name of loopback was asked for: a page elsewhere may give its own name our address."""
+        """Whether a name of loopback was asked for: a page elsewhere may give its own name our
+        address."""
         if self.server.server_address[0] != LOOPBACK:
             return True
         return re.sub(r":\d+$", "", self.headers.get("Host", "")) in (LOOPBACK, "localhost")
@@ -179,7 +183,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def wanted_range(header: str, size: int) -> range | None:
-    """The bytes that a Range header asks for, of so many; None for all: there is none, or one of another form."""
+    """The bytes that a Range header asks for, of so many; None for all: there is none, or one of
+    another form."""
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
     if not match or not any(match.groups()):
         return None

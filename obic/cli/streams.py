@@ -1,4 +1,5 @@
-"""Room 5. Bytes in and out: files, addresses, standard input and output. A file appears whole or not at all."""
+"""Room 5. Bytes in and out: files, addresses, standard input and output. A file appears whole or
+not at all."""
 
 import errno
 import os
@@ -28,14 +29,16 @@ def open_source(path: str) -> ByteSource:
 
 
 def print_text(text: str) -> None:
-    """Text on standard output. Raises ObicError if that is closed, OSError if it is full or broken."""
+    """Text on standard output. Raises ObicError if that is closed, OSError if it is full or
+    broken."""
     stream = _standard(sys.stdout, "output")
     text = visible(text).encode(stream.encoding, "backslashreplace").decode(stream.encoding)  # names are any text
     click.echo(text, file=stream)
 
 
 def visible(text: str, kept: str = "\n") -> str:
-    """Text whose control characters but those `kept` are spelt out: names could command a terminal with them."""
+    """Text whose control characters but those `kept` are spelt out: names could command a terminal
+    with them."""
     return CONTROL.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
 
 
@@ -55,12 +58,13 @@ def _standard(stream: TextIO | None, name: str) -> TextIO:
 class Output:
     """Where a result goes: a file that appears whole or not at all, or standard output.
 
-    A file that is replaced hands on its mode, its owner and its extended attributes, as far as that is allowed; a
-    symbolic link stays, and what it leads to is replaced; a hard link keeps the old file. New files obey the umask.
+    A file that is replaced hands on its mode, its owner and its extended attributes, as far as that
+    is allowed; a symbolic link stays, and what it leads to is replaced; a hard link keeps the old
+    file. New files obey the umask.
 
-    What can be refused is refused at once, before any work. Raises UsageError (a terminal, the input itself),
-    ObicError (there is a file and `overwrite` is False), OSError (no such folder, a file that may not be written).
-    `existed`: whether there was a file.
+    What can be refused is refused at once, before any work. Raises UsageError (a terminal, the
+    input itself), ObicError (there is a file and `overwrite` is False), OSError (no such folder, a
+    file that may not be written). `existed`: whether there was a file.
     """
 
     def __init__(self, path: str, *, source: str, overwrite: bool):
@@ -128,7 +132,8 @@ class Output:
 
 
 def _hand_on(old: str, new: str) -> None:
-    """Owner, mode and extended attributes of one file to another, as far as that is allowed; not its times."""
+    """Owner, mode and extended attributes of one file to another, as far as that is allowed; not
+    its times."""
     status = os.stat(old)
     if change_owner := getattr(os, "chown", None):  # of POSIX
         for owner in ((status.st_uid, status.st_gid), (-1, status.st_gid)):

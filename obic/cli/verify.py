@@ -1,4 +1,5 @@
-"""Room 5. `obic verify`: structure and checksums of every layer. Imports neither numpy nor torch."""
+"""Room 5. `obic verify`: structure and checksums of every layer. Imports neither numpy nor
+torch."""
 
 from obic.cli.batch import OBIC_SUFFIXES, Batch, Job
 from obic.cli.options import Settings, obic_command
@@ -15,7 +16,8 @@ cat photo.obic | obic verify -
 def command(sources: tuple[str, ...], settings: Settings) -> None:
     """Check structure and checksums.
 
-    Reads the whole file. The exit code is 3 if any layer is damaged; 1 if that is so for one file of several.
+    Reads the whole file. The exit code is 3 if any layer is damaged; 1 if that is so for one file
+    of several.
     """
     Batch(sources, OBIC_SUFFIXES, settings).run(_verify)
 

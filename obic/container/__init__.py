@@ -1,6 +1,8 @@
-"""Room 1. The `.obic` container: bytes in, bytes out, no numbers of the picture. Standard library and msgpack alone.
+"""Room 1. The `.obic` container: bytes in, bytes out, no numbers of the picture. Standard library
+and msgpack alone.
 
-`mux` writes a file, `open_container` reads one range by range, `merge` joins files of one picture. Spec 3 and 9.
+`mux` writes a file, `open_container` reads one range by range, `merge` joins files of one picture.
+Spec 3 and 9.
 """
 
 from obic.container.demux import TRUE, Check, Container, open_container

@@ -1,4 +1,5 @@
-"""Room 1. Reads a file's header, and of the rest no more than the sub-streams that are asked for (spec 3 and 9)."""
+"""Room 1. Reads a file's header, and of the rest no more than the sub-streams that are asked for
+(spec 3 and 9)."""
 
 import os
 from collections.abc import Callable, Collection, Iterable
@@ -39,7 +40,8 @@ TRUE = {PART_EXIF: true_exif, PART_XMP: true_xmp}
 
 @dataclass(frozen=True)
 class Check:
-    """The state of one section of a file: `error` is None where it is whole. `index`: of a layer, else None."""
+    """The state of one section of a file: `error` is None where it is whole. `index`: of a layer,
+    else None."""
 
     section: str
     index: int | None
@@ -47,7 +49,8 @@ class Check:
 
 
 class Container:
-    """An open `.obic` file: its header is read and checked, everything else waits until it is asked for.
+    """An open `.obic` file: its header is read and checked, everything else waits until it is asked
+    for.
 
     total_bytes == overhead_bytes + mask_bytes + optional_bytes + sum of layer_bytes(i), exactly.
     """
@@ -80,7 +83,8 @@ class Container:
 
     @property
     def overhead_bytes(self) -> int:
-        """Bytes that carry no picture: signature, header without the mask, lengths, checksums of the layers."""
+        """Bytes that carry no picture: signature, header without the mask, lengths, checksums of
+        the layers."""
         layers = sum(self.layer_bytes(index) for index in range(self.header.n_layers))
         return self.total_bytes - self.mask_bytes - self.optional_bytes - layers
 
@@ -89,7 +93,8 @@ class Container:
         return self.header.layers[index].length or 0
 
     def layer_index(self, layer: str | int) -> int:
-        """The index of a layer given by name or index ("object", "1", 1). Raises UsageError if there is none."""
+        """The index of a layer given by name or index ("object", "1", 1). Raises UsageError if
+        there is none."""
         names = self.header.layer_names
         if layer in names:
             return names.index(layer)
@@ -103,8 +108,9 @@ class Container:
     def layer_indices(self, layer: str | int) -> list[int]:
         """The indices of the layers that a name stands for. Raises UsageError if there is none.
 
-        That is the layer of this name or index (`layer_index`). If there is none, but layers "name-1", "name-2", ...,
-        it is those of them that are in this file, or all where none of them is.
+        That is the layer of this name or index (`layer_index`). If there is none, but layers
+        "name-1", "name-2", ..., it is those of them that are in this file, or all where none of
+        them is.
         """
         header = self.header
         if layer not in header.layer_names:
@@ -136,9 +142,11 @@ class Container:
         return None
 
     def true_part(self, part: PartEntry) -> bytes | None:
-        """The bytes of an optional part, without what in EXIF and XMP is untrue of the picture, or shows it (spec 3.5).
+        """The bytes of an optional part, without what in EXIF and XMP is untrue of the picture, or
+        shows it (spec 3.5).
 
-        Empty where nothing is left, None where EXIF or XMP cannot be read. Raises TruncatedError or ChecksumError.
+        Empty where nothing is left, None where EXIF or XMP cannot be read. Raises TruncatedError or
+        ChecksumError.
         """
         data = self._read_entry(part)
         if part.kind not in TRUE:
@@ -151,9 +159,11 @@ class Container:
             return None
 
     def read_true_parts(self, leave_out: Collection[int] = ()) -> dict[int, tuple[PartEntry, bytes]]:
-        """What another file takes over of the optional parts: entry and bytes by kind, as `true_part` gives them.
+        """What another file takes over of the optional parts: entry and bytes by kind, as
+        `true_part` gives them.
 
-        leave_out: kinds. Metadata that cannot be read are left out, too. Raises TruncatedError or ChecksumError.
+        leave_out: kinds. Metadata that cannot be read are left out, too. Raises TruncatedError or
+        ChecksumError.
         """
         parts = {}
         for part in self.header.parts:
@@ -162,7 +172,8 @@ class Container:
         return parts
 
     def prefetch(self, layers: Iterable[int] | None = None) -> None:
-        """Tells the source that these layers, by index, and the optional parts will be read; None: the whole file.
+        """Tells the source that these layers, by index, and the optional parts will be read; None:
+        the whole file.
 
         A source whose requests are expensive fetches adjoining ranges with one; others do nothing.
         """
@@ -181,7 +192,8 @@ class Container:
             raise FormatError("bytes follow the end of the picture", offset=self.total_bytes)
 
     def verify(self) -> list[Check]:
-        """The state of every section, in file order: layers, optional parts, the end. Reads the whole file."""
+        """The state of every section, in file order: layers, optional parts, the end. Reads the
+        whole file."""
         self.prefetch()
         checks = []
         for index in file_order(self.header.n_layers):
@@ -193,11 +205,12 @@ class Container:
         return checks
 
     def subset(self, layers: Iterable[str | int], leave_out: Collection[int] = ()) -> bytes:
-        """A smaller valid file with the given layers alone (`layer_indices`), by byte copy (spec 9).
+        """A smaller valid file with the given layers alone (`layer_indices`), by byte copy (spec
+        9).
 
-        It keeps the label map, every quality and the optional parts (`read_true_parts`) but those of the kinds
-        `leave_out`; the other layers become absent. Reads the ranges of those layers and of the optional parts.
-        Raises as `read_layer` does.
+        It keeps the label map, every quality and the optional parts (`read_true_parts`) but those
+        of the kinds `leave_out`; the other layers become absent. Reads the ranges of those layers
+        and of the optional parts. Raises as `read_layer` does.
         """
         wanted = {index for layer in layers for index in self.layer_indices(layer)}
         self.prefetch(wanted)
@@ -227,7 +240,8 @@ def open_container(
     origin: bytes | str | os.PathLike[str] | IO[bytes] | ByteSource,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Container:
-    """Reads and checks the header of a file, and nothing behind it; a file cut off later still opens.
+    """Reads and checks the header of a file, and nothing behind it; a file cut off later still
+    opens.
 
     Raises NotObicError, TruncatedError, ChecksumError, HeaderError, UnsupportedError or LimitError.
     """

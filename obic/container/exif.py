@@ -1,7 +1,8 @@
-"""Room 1. EXIF made to agree with the coded pixels, without the pictures that it may hold (spec 3.5).
+"""Room 1. EXIF made to agree with the coded pixels, without the pictures that it may hold (spec
+3.5).
 
-Directories are copied entry by entry, so that types, text of any encoding and rational numbers stay what they were.
-Source: TIFF 6.0, section 2; Exif 3.0 (CIPA DC-008-2023), 4.6.
+Directories are copied entry by entry, so that types, text of any encoding and rational numbers stay
+what they were. Source: TIFF 6.0, section 2; Exif 3.0 (CIPA DC-008-2023), 4.6.
 """
 
 import re
@@ -42,12 +43,13 @@ Directory = dict[int, Any]  # by tag: (type, count, bytes), or another directory
 def true_exif(
     data: bytes, width: int, height: int, *, orientation: int = 1, srgb: bool = True
 ) -> tuple[bytes, bool]:
-    """EXIF, from the TIFF header on, of an upright picture of width x height, and whether any of it was damaged.
+    """EXIF, from the TIFF header on, of an upright picture of width x height, and whether any of it
+    was damaged.
 
-    Kept are the tags of the standard: no thumbnail, no maker's note, no directory or value that could hold a picture.
-    Sizes are those given, the orientation is 1. orientation: 1..8, what the pixels were turned by; srgb: whether they
-    are in sRGB now. Nothing is left (b"") where there was nothing to keep. Raises FormatError if the first directory
-    cannot be read.
+    Kept are the tags of the standard: no thumbnail, no maker's note, no directory or value that
+    could hold a picture. Sizes are those given, the orientation is 1. orientation: 1..8, what the
+    pixels were turned by; srgb: whether they are in sRGB now. Nothing is left (b"") where there was
+    nothing to keep. Raises FormatError if the first directory cannot be read.
     """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
@@ -76,7 +78,8 @@ def true_exif(
 
 
 class _Reader:
-    """Reads the directories of EXIF data. `damaged`: whether something could not be read and is left out."""
+    """Reads the directories of EXIF data. `damaged`: whether something could not be read and is
+    left out."""
 
     def __init__(self, data: bytes, order: str):
         self.damaged = False
@@ -85,7 +88,8 @@ class _Reader:
         self._left = len(data)  # bytes of values: they do not overlap
 
     def directory(self, start: int, group: int) -> Directory:
-        """What is kept of the directory at `start`, which is of the kind `group`. Raises FormatError for the first."""
+        """What is kept of the directory at `start`, which is of the kind `group`. Raises
+        FormatError for the first."""
         try:
             (entries,) = struct.unpack_from(self._order + "H", self._data, start)
             places = range(start + 2, start + 2 + 12 * entries, 12)
@@ -115,7 +119,8 @@ class _Reader:
 
 
 def _write(order: str, directory: Directory, start: int) -> bytes:
-    """A directory that stands at `start`, and behind it its long values and the directories that it leads to."""
+    """A directory that stands at `start`, and behind it its long values and the directories that it
+    leads to."""
     fields, values = [struct.pack(order + "H", len(directory))], b""
     behind = start + 2 + 12 * len(directory) + 4
     for tag, entry in sorted(directory.items()):

@@ -1,4 +1,5 @@
-"""Room 1. The header of a file: a frozen `Header`, and its one canonical form in bytes (spec 3.2 to 3.5).
+"""Room 1. The header of a file: a frozen `Header`, and its one canonical form in bytes (spec 3.2 to
+3.5).
 
 On the wire a header is one flat msgpack array:
 
@@ -51,7 +52,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """One layer as the header lists it. `length` in bytes; None: the layer is absent from this file."""
+    """One layer as the header lists it. `length` in bytes; None: the layer is absent from this
+    file."""
 
     index: int
     quality: int
@@ -60,7 +62,8 @@ class LayerEntry:
 
 @dataclass(frozen=True)
 class PartEntry:
-    """One optional part: its bytes stand in the header (`inline`), or behind the layers (`length` of them)."""
+    """One optional part: its bytes stand in the header (`inline`), or behind the layers (`length`
+    of them)."""
 
     kind: int
     length: int
@@ -69,9 +72,11 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself. `layers[i]` is the layer with index i, the label i of the label map.
+    """What a file says about itself. `layers[i]` is the layer with index i, the label i of the
+    label map.
 
-    `mask`: the coded label map, None when there is one layer. `model`: the fingerprint of the weights.
+    `mask`: the coded label map, None when there is one layer. `model`: the fingerprint of the
+    weights.
     """
 
     width: int
@@ -110,12 +115,14 @@ def default_names(n_layers: int) -> tuple[str, ...]:
 
 
 def file_order(n_layers: int) -> list[int]:
-    """Layer indices in the order of their sub-streams: objects first, the background last (spec 3.3)."""
+    """Layer indices in the order of their sub-streams: objects first, the background last (spec
+    3.3)."""
     return [*range(1, n_layers), 0]
 
 
 def checksum(data: bytes) -> bytes:
-    """The checksum that follows `data` in a file, big-endian; nothing follows nothing (spec 3.4)."""
+    """The checksum that follows `data` in a file, big-endian; nothing follows nothing (spec
+    3.4)."""
     size = checksum_size(len(data))
     value = zlib.crc32(data) if size == 4 else binascii.crc_hqx(data, 0xFFFF)
     return value.to_bytes(4, "big")[4 - size :]
@@ -129,7 +136,8 @@ def checksum_size(length: int) -> int:
 
 
 def header_to_bytes(header: Header) -> bytes:
-    """The header's canonical bytes, without signature, length and checksum. Raises HeaderError if it is not valid."""
+    """The header's canonical bytes, without signature, length and checksum. Raises HeaderError if
+    it is not valid."""
     fields: list[Any] = [VERSION, header.width, header.height, header.model, header.mask]
     for index in file_order(header.n_layers):
         fields += [header.layers[index].quality, header.layers[index].length]
@@ -145,7 +153,8 @@ def listing_bytes(header: Header) -> int:
 
 
 def prologue(header: Header) -> bytes:
-    """Everything before the first sub-stream: signature, header length, header, checksum (spec 3.1)."""
+    """Everything before the first sub-stream: signature, header length, header, checksum (spec
+    3.1)."""
     body = header_to_bytes(header)
     covered = SIGNATURE + msgpack.packb(len(body)) + body
     return covered + checksum(covered)
@@ -258,7 +267,8 @@ def _int(value: object, lowest: int, highest: int, what: str) -> None:
 
 
 def length_prefix(first: int) -> int:
-    """How many bytes follow the first byte of the header's length, a canonical msgpack integer (spec 3.1)."""
+    """How many bytes follow the first byte of the header's length, a canonical msgpack integer
+    (spec 3.1)."""
     if first < 0x80:
         return 0
     try:

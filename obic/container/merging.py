@@ -10,12 +10,15 @@ from obic.errors import UsageError
 
 
 def merge(containers: Sequence[Container]) -> bytes:
-    """The file that has every layer of the given ones: what `Container.subset` took apart, put together again.
+    """The file that has every layer of the given ones: what `Container.subset` took apart, put
+    together again.
 
-    The files must come from one picture: the same size, model, label map and layer names. A layer, or an optional
-    part (`Container.read_true_parts`), that several of them have must be the same in all. A layer's quality is that of
-    the file that has it.
-    Raises UsageError where they do not belong together, and what reading their layers and parts raises.
+    The files must come from one picture: the same size, model, label map and layer names. A layer,
+    or an optional
+    part (`Container.read_true_parts`), that several of them have must be the same in all. A layer's
+    quality is that of the file that has it.
+    Raises UsageError where they do not belong together, and what reading their layers and parts
+    raises.
     """
     first = containers[0].header
     for number, container in enumerate(containers[1:], 2):

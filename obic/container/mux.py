@@ -20,9 +20,10 @@ def mux(
 ) -> bytes:
     """The bytes of one `.obic` file.
 
-    `qualities`: one of 1..100 for each layer, by index. `streams`: the sub-stream of each layer by index; a layer
-    that is not in it is marked absent. `mask`: the coded label map, None for one layer. `names`: by index, stored
-    only where they differ from the default ones. `parts`: optional parts by kind (`constants.PART_*`).
+    `qualities`: one of 1..100 for each layer, by index. `streams`: the sub-stream of each layer by
+    index; a layer that is not in it is marked absent. `mask`: the coded label map, None for one
+    layer. `names`: by index, stored only where they differ from the default ones. `parts`: optional
+    parts by kind (`constants.PART_*`).
     Raises UsageError where the format does not allow one of them.
     """
     if extra := set(streams) - set(range(len(qualities))):
@@ -44,7 +45,8 @@ def mux(
 
 
 def assemble(header: Header, streams: Mapping[int, bytes], parts: Mapping[int, bytes]) -> bytes:
-    """A file from a finished header, the sub-streams it lists by index, and the parts behind them by kind."""
+    """A file from a finished header, the sub-streams it lists by index, and the parts behind them
+    by kind."""
     pieces = [prologue(header)]
     for index in file_order(header.n_layers):
         if header.layers[index].length is not None:

@@ -1,8 +1,9 @@
 """Room 1. Files at addresses (https://, s3://, and whatever fsspec knows), whole or in ranges.
 
-fsspec and what it needs for a protocol are optional: `pip install 'obic[remote]'`. They are imported when an address
-is opened. Everything here raises FileNotFoundError, OSError for whatever else goes wrong there, UsageError (no such
-protocol), ObicError (fsspec, or what it needs, is missing).
+fsspec and what it needs for a protocol are optional: `pip install 'obic[remote]'`. They are
+imported when an address is opened. Everything here raises FileNotFoundError, OSError for whatever
+else goes wrong there, UsageError (no such protocol), ObicError (fsspec, or what it needs, is
+missing).
 """
 
 import errno
@@ -19,7 +20,8 @@ FIRST_REQUEST = 256  # bytes: the whole header of a usual file, and seldom more 
 
 
 def is_address(path: object) -> TypeGuard[str]:
-    """Whether a path is an address such as https://... or s3://..., rather than a file here or on a drive (C://...)."""
+    """Whether a path is an address such as https://... or s3://..., rather than a file here or on a
+    drive (C://...)."""
     return isinstance(path, str) and bool(re.match(r"[A-Za-z][\w+.:-]+://", path)) and not os.path.exists(path)
 
 
@@ -31,9 +33,11 @@ def read_address(address: str) -> bytes:
 
 
 def files_below(address: str) -> list[str]:
-    """The names of all files below a folder at an address, relative to it, sorted; "/" between folders.
+    """The names of all files below a folder at an address, relative to it, sorted; "/" between
+    folders.
 
-    Hidden ones are left out: no part of a name begins with a dot, so none leads out of a folder that it is put into.
+    Hidden ones are left out: no part of a name begins with a dot, so none leads out of a folder
+    that it is put into.
     """
     filesystem, folder = _open_filesystem(address)
     with _failures_name(address):
@@ -70,7 +74,8 @@ class RemoteSource:
             return self._known(offset, length)
 
     def prefetch(self, ranges: list[tuple[int, int]]) -> None:
-        """Fetch (offset, length) ranges that will be read, with one request for those that touch."""
+        """Fetch (offset, length) ranges that will be read, with one request for those that
+        touch."""
         joined: list[list[int]] = []
         for offset, length in sorted(ranges):
             if joined and offset == sum(joined[-1]):
@@ -81,7 +86,8 @@ class RemoteSource:
             self.read_at(offset, length)
 
     def _known(self, offset: int, length: int) -> bytes:
-        """The bytes from `offset` on that were read before, as far as they go without a gap, at most `length`."""
+        """The bytes from `offset` on that were read before, as far as they go without a gap, at
+        most `length`."""
         pieces, end = [], offset + length
         for start, data in sorted(self._spans.items()):
             if start <= offset < start + len(data):
@@ -132,7 +138,8 @@ def _open_filesystem(address: str) -> tuple[Any, str]:
 
 @contextmanager
 def _failures_name(address: str, *others: type[Exception]) -> Iterator[None]:
-    """What goes wrong becomes an OSError that names the address, but for `others`: each protocol has its own kinds."""
+    """What goes wrong becomes an OSError that names the address, but for `others`: each protocol
+    has its own kinds."""
     try:
         yield
     except others:

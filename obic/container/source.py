@@ -61,7 +61,8 @@ class PipeSource:
 
 
 def as_source(origin: "bytes | str | os.PathLike[str] | IO[bytes] | ByteSource") -> ByteSource:
-    """A `ByteSource` for bytes, a path, an address such as https://..., an open binary file, or a source as it is.
+    """A `ByteSource` for bytes, a path, an address such as https://..., an open binary file, or a
+    source as it is.
 
     Raises OSError as the file does.
     """
@@ -87,7 +88,8 @@ def read_file(path: "str | os.PathLike[str]") -> bytes:
 
 
 class _PathSource:
-    """A regular file by its path, opened for each of the few reads, so that nobody has to close it."""
+    """A regular file by its path, opened for each of the few reads, so that nobody has to close
+    it."""
 
     def __init__(self, path: "str | os.PathLike[str]"):
         self._path = path
@@ -98,7 +100,8 @@ class _PathSource:
 
 
 def _read_up_to(file: IO[bytes], length: int) -> bytes:
-    """`length` bytes, or all there are: a pipe may give fewer in one call. Never asks for more than 1 MiB at once."""
+    """`length` bytes, or all there are: a pipe may give fewer in one call. Never asks for more than
+    1 MiB at once."""
     pieces = []
     while length > 0 and (piece := file.read(min(length, 1 << 20))):
         pieces.append(piece)

@@ -1,4 +1,5 @@
-"""Room 1. XMP made to agree with the coded pixels, without the pictures that it may hold (spec 3.5).
+"""Room 1. XMP made to agree with the coded pixels, without the pictures that it may hold (spec
+3.5).
 
 Source: XMP specification part 1 (ISO 16684-1) and part 2 (Adobe, 2016), for names and namespaces.
 """
@@ -31,10 +32,11 @@ PICTURE_TEXT = re.compile(r"(data:image/|/9j/|iVBORw0KGgo|UklGR|R0lGOD|SUkqA|TU0
 
 
 def true_xmp(data: bytes, width: int, height: int, *, orientation: int = 1, srgb: bool = True) -> tuple[bytes, bool]:
-    """The XMP packet of an upright picture of width x height, UTF-8, and False: it is whole or refused.
+    """The XMP packet of an upright picture of width x height, UTF-8, and False: it is whole or
+    refused.
 
-    Thumbnails and all else that holds a picture are gone, sizes are those given, the orientation is 1; the arguments
-    are those of `true_exif`. Raises FormatError if it cannot be read.
+    Thumbnails and all else that holds a picture are gone, sizes are those given, the orientation is
+    1; the arguments are those of `true_exif`. Raises FormatError if it cannot be read.
     """
     from xml.dom import minidom
     from xml.parsers.expat import ExpatError

@@ -1,4 +1,5 @@
-"""Room 2. Exact entropy coding: symbols in, bytes out. numpy; constriction in `coder` alone. Spec 5 and 6."""
+"""Room 2. Exact entropy coding: symbols in, bytes out. numpy; constriction in `coder` alone. Spec 5
+and 6."""
 
 from obic.entropy.hyper_prior import HyperPrior
 from obic.entropy.layer import EntropyModel, LayerCoder, hyper_cells

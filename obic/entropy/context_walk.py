@@ -1,4 +1,5 @@
-"""Room 2. Bits of a plane in raster order, each with the ten bits round it as its context (spec 4.3).
+"""Room 2. Bits of a plane in raster order, each with the ten bits round it as its context (spec
+4.3).
 
 Source: the template is that of JBIG (ITU-T T.82, three lines).
 """
@@ -13,13 +14,15 @@ CONTEXTS = len(ONE_IN_256)
 
 
 def walk_plane(plane: np.ndarray, coded: np.ndarray, visit: Callable[[bool, int], int]) -> np.ndarray:
-    """The plane that results from calling visit(bit, context) -> bit for each coded place, in raster order.
+    """The plane that results from calling visit(bit, context) -> bit for each coded place, in
+    raster order.
 
-    plane: uint8 [h, w], a label at each place. coded: uint8 [h, w], 0 where the plane is known already, elsewhere the
-    label that is asked about: a bit of 1 says that the plane has it there, a bit of 0 makes the place 0. The bit given
-    to `visit` is the one `plane` has, for a writer. A bit of the context is 1 where the plane has this same label;
-    its places are, the highest first: row y - 2, x - 1 to x + 1; row y - 1, x - 2 to x + 2; row y, x - 2 and x - 1.
-    Places outside the plane count as 0.
+    plane: uint8 [h, w], a label at each place. coded: uint8 [h, w], 0 where the plane is known
+    already, elsewhere the label that is asked about: a bit of 1 says that the plane has it there, a
+    bit of 0 makes the place 0. The bit given to `visit` is the one `plane` has, for a writer. A bit
+    of the context is 1 where the plane has this same label;
+    its places are, the highest first: row y - 2, x - 1 to x + 1; row y - 1, x - 2 to x + 2; row y,
+    x - 2 and x - 1. Places outside the plane count as 0.
     """
     padded = np.pad(plane, [(2, 0), (2, 2)])
     rows = [bytearray(row) for row in padded]

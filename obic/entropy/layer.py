@@ -1,7 +1,9 @@
-"""Room 2. The sub-stream of one layer: its hyper-latent and its residuals through one range coder (spec 5.3, 5.4).
+"""Room 2. The sub-stream of one layer: its hyper-latent and its residuals through one range coder
+(spec 5.3, 5.4).
 
-Order: each pass over z, grouped by table row, then its escapes; then r grouped by table row, the escapes of r. Within a
-row, channel-major, then raster over the positions that belong to the layer. Nothing is coded for any other position.
+Order: each pass over z, grouped by table row, then its escapes; then r grouped by table row, the
+escapes of r. Within a row, channel-major, then raster over the positions that belong to the layer.
+Nothing is coded for any other position.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ SORTED_AT_ONCE = 1 << 22  # positions sorted at a time, or a large picture would
 class EntropyModel:
     """All that decides how integers are coded.
 
-    scale_map: z and quality -> table rows of r. hyper_prior: means and table rows of z. tables: symbol counts.
+    scale_map: z and quality -> table rows of r. hyper_prior: means and table rows of z. tables:
+    symbol counts.
     """
 
     scale_map: ScaleMap
@@ -33,8 +36,9 @@ class EntropyModel:
 class LayerCoder:
     """One layer's integers to its sub-stream and back.
 
-    z: int32 [Cz, h4, w4], the hyper-latent; r: int32 [M, h, w], the residual. cells: bool [h, w], those of the layer;
-    touched: bool [h4, w4], the hyper-latent positions that they touch. quality: 1..100.
+    z: int32 [Cz, h4, w4], the hyper-latent; r: int32 [M, h, w], the residual. cells: bool [h, w],
+    those of the layer; touched: bool [h4, w4], the hyper-latent positions that they touch. quality:
+    1..100.
     """
 
     def __init__(self, model: EntropyModel, cells: np.ndarray, quality: int):
@@ -43,21 +47,24 @@ class LayerCoder:
         self._rows_of_z: tuple[np.ndarray, np.ndarray] | None = None
 
     def codable(self, z: np.ndarray) -> np.ndarray:
-        """The nearest z that can be coded: channels that are not coded hold their mean, untouched positions 0."""
+        """The nearest z that can be coded: channels that are not coded hold their mean, untouched
+        positions 0."""
         return self._prior.codable(z, self.touched, self.quality)
 
     def table_rows(self, z: np.ndarray) -> np.ndarray:
-        """The table row of each residual, uint8 [M, h, w] in 0..63. With row 0 a residual is not coded and is 0."""
+        """The table row of each residual, uint8 [M, h, w] in 0..63. With row 0 a residual is not
+        coded and is 0."""
         if self._rows_of_z is None or self._rows_of_z[0] is not z:
             height, width = self.cells.shape
             self._rows_of_z = z, self._scale_map.table_rows(z, self.quality)[:, :height, :width]
         return self._rows_of_z[1]
 
     def encode(self, z: np.ndarray, r: np.ndarray) -> bytes:
-        """The sub-stream; b"" for a layer without cells. z and r are read where the layer has positions only.
+        """The sub-stream; b"" for a layer without cells. z and r are read where the layer has
+        positions only.
 
-        Raises ValueError where a skipped position is not 0 (of z: not its mean) or a magnitude is above 2**20 + 63: the
-        caller's own bug.
+        Raises ValueError where a skipped position is not 0 (of z: not its mean) or a magnitude is
+        above 2**20 + 63: the caller's own bug.
         """
         encoder = Encoder()
         for places, mean, rows in self._prior.passes(z, self.touched, self.quality):
@@ -85,7 +92,8 @@ class LayerCoder:
 
 
 def hyper_cells(cells: np.ndarray) -> np.ndarray:
-    """bool [ceil(h/4), ceil(w/4)]: the hyper-latent positions that a cell of `cells`, bool [h, w], touches."""
+    """bool [ceil(h/4), ceil(w/4)]: the hyper-latent positions that a cell of `cells`, bool [h, w],
+    touches."""
     padded = np.pad(cells, [(0, -side % HYPER) for side in cells.shape])
     return np.any(padded.reshape(padded.shape[0] // HYPER, HYPER, -1, HYPER), axis=(1, 3))
 
@@ -106,7 +114,8 @@ def _coded_order(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]
 
 
 def _slices(sizes: np.ndarray) -> list[tuple[int, slice]]:
-    """The places of each row that has any, when so many of row 0, of row 1 and so on follow one another."""
+    """The places of each row that has any, when so many of row 0, of row 1 and so on follow one
+    another."""
     ends = np.cumsum(sizes)
     return [(row, slice(ends[row] - sizes[row], ends[row])) for row in np.flatnonzero(sizes).tolist()]
 
@@ -137,7 +146,8 @@ def _decode_values(decoder: Decoder, rows: np.ndarray, tables: Tables) -> np.nda
 
 
 def _encode_escapes(encoder: Encoder, values: np.ndarray) -> None:
-    """Elias-gamma, part by part: the bit counts of all, then all signs, then all bits (spec 5.3)."""
+    """Elias-gamma, part by part: the bit counts of all, then all signs, then all bits (spec
+    5.3)."""
     if not len(values):
         return
     excess = np.abs(values.astype(np.int64)) - MAX_SYMBOL  # >= 1
@@ -164,7 +174,8 @@ def _decode_escapes(decoder: Decoder, n: int) -> np.ndarray:
 
 
 def _bit_places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For all the bits of numbers with these lengths, highest bit first: whose bit it is, and its power of two."""
+    """For all the bits of numbers with these lengths, highest bit first: whose bit it is, and its
+    power of two."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     last = np.repeat(np.cumsum(lengths), lengths) - 1
     return owner, last - np.arange(len(owner))

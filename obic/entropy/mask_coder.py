@@ -1,8 +1,8 @@
 """Room 2. The label map <-> bytes (spec 4.3): which layer owns each cell.
 
-There are four ways to write it, all through the range coder, and the writer takes the shortest. "Coded" goes label by
-label: one binary plane each, over the cells that no earlier label has claimed, with a causal context of ten cells and a
-trained table that does not adapt.
+There are four ways to write it, all through the range coder, and the writer takes the shortest.
+"Coded" goes label by label: one binary plane each, over the cells that no earlier label has
+claimed, with a causal context of ten cells and a trained table that does not adapt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MODE_COUNTS = np.array([253, 1, 1, 1], np.int32) << (PRECISION - 8)
 
 
 def encode_label_map(labels: np.ndarray, n_layers: int) -> bytes | None:
-    """The shortest bytes for a label map: uint8 [h, w] with values below n_layers. None for one layer.
+    """The shortest bytes for a label map: uint8 [h, w] with values below n_layers. None for one
+    layer.
 
     n_layers: 1..255. Raises ValueError where a label is none of theirs.
     """
@@ -45,9 +46,11 @@ def encode_label_map(labels: np.ndarray, n_layers: int) -> bytes | None:
 
 
 def decode_label_map(data: bytes | None, height: int, width: int, n_layers: int) -> np.ndarray:
-    """The label map, uint8 [height, width], from the bytes that `encode_label_map` gave; height, width in cells.
+    """The label map, uint8 [height, width], from the bytes that `encode_label_map` gave; height,
+    width in cells.
 
-    Raises FormatError where the bytes are no label map of this size, or not what a writer gives for it.
+    Raises FormatError where the bytes are no label map of this size, or not what a writer gives for
+    it.
     """
     if n_layers == 1:
         return np.zeros((height, width), np.uint8)
@@ -144,7 +147,8 @@ def _rectangle_sizes(height: int, width: int, n_layers: int) -> tuple[int, ...]:
 
 
 def _rectangle(labels: np.ndarray) -> tuple[int, ...] | None:
-    """(label, top, left, bottom, right), both ends inclusive, if one rectangle holds all that is not background."""
+    """(label, top, left, bottom, right), both ends inclusive, if one rectangle holds all that is
+    not background."""
     rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
     if not len(rows):
         return None
@@ -156,7 +160,8 @@ def _rectangle(labels: np.ndarray) -> tuple[int, ...] | None:
 
 
 def _write_number(encoder: Encoder, value: int, size: int) -> None:
-    """A number below `size`, in as few equally likely bits as hold all of them, the highest first."""
+    """A number below `size`, in as few equally likely bits as hold all of them, the highest
+    first."""
     for place in reversed(range(_bits_for(size))):
         encoder.encode_one(value >> place & 1, uniform(2))
 

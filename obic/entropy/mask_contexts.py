@@ -1,6 +1,7 @@
 """Room 2. The trained context table of the label map (spec, appendix B).
 
-Written by `obic.train.codec.fit_mask_contexts`. ONE_IN_256[context] / 256 is the probability of a cell of the label.
+Written by `obic.train.codec.fit_mask_contexts`. ONE_IN_256[context] / 256 is the probability of a
+cell of the label.
 """
 
 ONE_IN_256 = bytes.fromhex("""

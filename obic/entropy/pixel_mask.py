@@ -1,7 +1,8 @@
 """Room 2. The pixel mask <-> bytes (spec 4.4): which pixels of an object's cells are the object.
 
-A cell of an object is full, or mixed: then each of its pixels has a bit. All bits are coded by their contexts with
-adaptive probabilities that start from the label map's table, so that no table of its own is needed.
+A cell of an object is full, or mixed: then each of its pixels has a bit. All bits are coded by
+their contexts with adaptive probabilities that start from the label map's table, so that no table
+of its own is needed.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ PROBABILITY_BITS = 12
 
 
 def encode_pixel_mask(labels: np.ndarray, cells: np.ndarray) -> bytes:
-    """The bytes for labels of pixels, uint8 [H, W], and the owner of each cell, uint8 [ceil(H/16), ceil(W/16)].
+    """The bytes for labels of pixels, uint8 [H, W], and the owner of each cell, uint8 [ceil(H/16),
+    ceil(W/16)].
 
-    Of a pixel only this is kept: whether it has the label of the object that owns its cell. Raises UsageError where
-    more than 2**22 pixels lie in mixed cells.
+    Of a pixel only this is kept: whether it has the label of the object that owns its cell. Raises
+    UsageError where more than 2**22 pixels lie in mixed cells.
     """
     bits, encoder = _AdaptiveBits(), Encoder()
 
@@ -52,7 +54,8 @@ def encode_pixel_mask(labels: np.ndarray, cells: np.ndarray) -> bytes:
 
 
 def decode_pixel_mask(data: bytes, cells: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool [height, width]: whether a pixel is part of the object that owns its cell; False in background cells.
+    """bool [height, width]: whether a pixel is part of the object that owns its cell; False in
+    background cells.
 
     Raises FormatError unless `data` is exactly what `encode_pixel_mask` gives for the result.
     """
@@ -78,7 +81,8 @@ def decode_pixel_mask(data: bytes, cells: np.ndarray, height: int, width: int) -
 
 
 class _AdaptiveBits:
-    """The probability of a 1 in each context: its share among the bits seen, and a start value worth eight bits."""
+    """The probability of a 1 in each context: its share among the bits seen, and a start value
+    worth eight bits."""
 
     def __init__(self) -> None:
         self._ones = [*ONE_IN_256, *MIXED_IN_256]
@@ -102,8 +106,9 @@ def _bit_distribution(share: int) -> Categorical:
 
 
 def _mixed_contexts(cells: np.ndarray) -> list[int]:
-    """For each cell of an object the context of its "mixed": the last where one of the cell's four neighbours has
-    another label, the last but one where a diagonal one has, else the first. Beyond the grid each label goes on."""
+    """For each cell of an object the context of its "mixed": the last where one of the cell's four
+    neighbours has another label, the last but one where a diagonal one has, else the first. Beyond
+    the grid each label goes on."""
     around = np.pad(cells, 1, mode="edge")
     height, width = cells.shape
     nine = [around[dy : dy + height, dx : dx + width] != cells for dy in range(3) for dx in range(3)]

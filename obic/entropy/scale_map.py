@@ -1,7 +1,8 @@
 """Room 2. From a hyper-latent to table rows, in integers (spec 6).
 
-The only thing that decides which table codes a residual. It is pointwise on the hyper-latent grid and exact: no
-device, thread count or library can change it, so a file decodes everywhere to the same symbols.
+The only thing that decides which table codes a residual. It is pointwise on the hyper-latent grid
+and exact: no device, thread count or library can change it, so a file decodes everywhere to the
+same symbols.
 """
 
 from dataclasses import astuple, dataclass
@@ -17,7 +18,8 @@ PLACES_AT_ONCE = 2048  # places at a time: 2048 sums each of 8 bytes make 32 MB
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """The hidden units of a scale map: h = clip((A z + a[quality]) >> 4, 0, 65535), which add (V h) >> 8 to W z.
+    """The hidden units of a scale map: h = clip((A z + a[quality]) >> 4, 0, 65535), which add (V h)
+    >> 8 to W z.
 
     into: A, integers [H, Cz]. bias: a, integers [100, H]. out: V, integers [M * 16, H].
     """
@@ -30,10 +32,12 @@ class Hidden:
 class ScaleMap:
     """row = clip((W z + ((V h) >> 8) + b[quality]) >> shift, 0, 63), then a pixel shuffle by 4.
 
-    weight: integers [M * 16, Cz]; row c * 16 + dy * 4 + dx gives channel c at cell (4 i + dy, 4 j + dx), the order
-    of torch.nn.functional.pixel_shuffle. bias: integers [100, M], row quality - 1. shift: 0..62. hidden: V and h; None:
-    there are none, and the map is linear.
-    Raises ValueError if the shapes do not fit, or if a sum could leave the integers that float64 holds exactly.
+    weight: integers [M * 16, Cz]; row c * 16 + dy * 4 + dx gives channel c at cell (4 i + dy, 4 j +
+    dx), the order
+    of torch.nn.functional.pixel_shuffle. bias: integers [100, M], row quality - 1. shift: 0..62.
+    hidden: V and h; None: there are none, and the map is linear.
+    Raises ValueError if the shapes do not fit, or if a sum could leave the integers that float64
+    holds exactly.
     Source: Koyuncu et al. 2024 and JPEG AI (integer scale decoders); the linear part as in PULSE.
     """
 
@@ -55,7 +59,8 @@ class ScaleMap:
             raise ValueError("the sums of a scale map must stay below 2**53")
 
     def table_rows(self, z: np.ndarray, quality: int) -> np.ndarray:
-        """The table row of each residual, uint8 [M, 4 h4, 4 w4] in 0..63. z: integers [Cz, h4, w4]; quality: 1..100."""
+        """The table row of each residual, uint8 [M, 4 h4, 4 w4] in 0..63. z: integers [Cz, h4, w4];
+        quality: 1..100."""
         _, h4, w4 = z.shape
         places = z.reshape(self.hyper_channels, h4 * w4)
         rows = np.empty((self.channels, HYPER**2, h4 * w4), np.uint8)
@@ -69,7 +74,8 @@ class ScaleMap:
 
     def _sums(self, z: np.ndarray, quality: int) -> np.ndarray:
         """W z + ((V h) >> 8) for z: float64 [Cz, n] -> int64 [M * 16, n]."""
-        # Every product and partial sum is an integer below 2**53: float64 BLAS is exact in any order of summation.
+        # Every product and partial sum is an integer below 2**53: float64 BLAS is exact in any
+        # order of summation.
         sums = (self._weight @ z).astype(np.int64)
         if self._hidden is not None:
             hidden = (self._hidden.into @ z).astype(np.int64) + self._hidden.bias[quality - 1][:, None]

@@ -1,7 +1,7 @@
 """Room 2. The table of symbol counts: one row for each scale a residual can have (spec 5.2).
 
-Probabilities exist here as integers only. The floating-point functions make a table once, before it is
-frozen into the weights; nothing that decodes calls them.
+Probabilities exist here as integers only. The floating-point functions make a table once, before it
+is frozen into the weights; nothing that decodes calls them.
 """
 
 import math
@@ -18,8 +18,8 @@ TOTAL = 1 << PRECISION
 class Tables:
     """counts: int32 [64, 130]. Column k is the symbol k - 64; the last column is the escape.
 
-    Every count is at least 1 and every row sums to 2**24. Row 0 means "skipped" and is never used for coding.
-    Raises ValueError if the array breaks one of these rules.
+    Every count is at least 1 and every row sums to 2**24. Row 0 means "skipped" and is never used
+    for coding. Raises ValueError if the array breaks one of these rules.
     """
 
     counts: np.ndarray
@@ -41,7 +41,8 @@ def default_scales() -> np.ndarray:
 
 
 def gaussian_probabilities(scales: np.ndarray) -> np.ndarray:
-    """float64 [R, 130] for standard deviations [R]: the mass of N(0, scale) on each integer, and beyond +-64.5."""
+    """float64 [R, 130] for standard deviations [R]: the mass of N(0, scale) on each integer, and
+    beyond +-64.5."""
     edges = np.arange(MAX_SYMBOL + 1) + 0.5
     tails = np.array([[0.5 * math.erfc(edge / (scale * math.sqrt(2.0))) for edge in edges] for scale in scales])
     positive = tails[:, :-1] - tails[:, 1:]  # symbols 1..64
@@ -50,9 +51,11 @@ def gaussian_probabilities(scales: np.ndarray) -> np.ndarray:
 
 
 def tables_from_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """int32 [R, S] counts for non-negative probabilities [R, S]: at least 1 each, every row summing to 2**24.
+    """int32 [R, S] counts for non-negative probabilities [R, S]: at least 1 each, every row summing
+    to 2**24.
 
-    One count goes to every symbol, the rest by the largest remainder; ties go to the smaller symbol.
+    One count goes to every symbol, the rest by the largest remainder; ties go to the smaller
+    symbol.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     symbols = probabilities.shape[1]
@@ -64,6 +67,7 @@ def tables_from_probabilities(probabilities: np.ndarray) -> np.ndarray:
 
 
 def gaussian_tables() -> Tables:
-    """The 63 Gaussian rows of `default_scales`; row 0, which is never used, puts all it can on the symbol 0."""
+    """The 63 Gaussian rows of `default_scales`; row 0, which is never used, puts all it can on the
+    symbol 0."""
     skipped = np.eye(1, TABLE_SYMBOLS, MAX_SYMBOL)
     return Tables(tables_from_probabilities(np.concatenate([skipped, gaussian_probabilities(default_scales())])))

@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 
 class _NoRandomStart(TorchFunctionMode):
-    """Leaves out every draw of start values: on the meta device one costs the import of torch's compiler, seconds."""
+    """Leaves out every draw of start values: on the meta device one costs the import of torch's
+    compiler, seconds."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -24,6 +25,7 @@ class _NoRandomStart(TorchFunctionMode):
 
 @contextmanager
 def blank() -> Iterator[None]:
-    """Within it, modules are built on the meta device and take no time: `load_state_dict(..., assign=True)` next."""
+    """Within it, modules are built on the meta device and take no time: `load_state_dict(...,
+    assign=True)` next."""
     with torch.device("meta"), _NoRandomStart():
         yield

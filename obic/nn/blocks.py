@@ -17,11 +17,13 @@ class Block(nn.Module):
         x -- damp -- 1x1 -- SiLU -- dw 3x3 -- 1x1 --(+)-- damp -- 1x1 (2C) -- GLU -- 1x1 --(+)-->
         |___________________________________________|  |_________________________________|
 
-    The block of DCVC-RT (Jia et al. 2025) with a gated unit in place of its wide one. x: [B, C, h, w] -> the same.
+    The block of DCVC-RT (Jia et al. 2025) with a gated unit in place of its wide one. x: [B, C, h,
+    w] -> the same.
 
-    damp: x / sqrt(1 + g mean(x^2)), the mean over the channels of a place. It hardly touches what is usual and bounds
-    what a branch sees, against features that run away from block to block; large weights still make much of it. (A
-    divisive normalisation with one parameter; Balle et al. 2016 have one for each pair of channels.)
+    damp: x / sqrt(1 + g mean(x^2)), the mean over the channels of a place. It hardly touches what
+    is usual and bounds what a branch sees, against features that run away from block to block;
+    large weights still make much of it. (A divisive normalisation with one parameter; Balle et al.
+    2016 have one for each pair of channels.)
     """
 
     def __init__(self, channels: int, damped: bool = True):
@@ -88,5 +90,6 @@ class Up(nn.Module):
 
 
 def straight_through(x: Tensor, coded: Tensor) -> Tensor:
-    """What x is coded as (rounded, or 0 where it is skipped); the gradient passes as if it were x."""
+    """What x is coded as (rounded, or 0 where it is skipped); the gradient passes as if it were
+    x."""
     return x + (coded - x).detach()

@@ -18,7 +18,8 @@ def pass_masks(channels: int, height: int, width: int, device: torch.device | st
 
 
 class Context(nn.Module):
-    """Hyper features, conditions and the cells decoded so far -> mean [B, M, h, w] and step [B, M, h, w] in 0.5..2.
+    """Hyper features, conditions and the cells decoded so far -> mean [B, M, h, w] and step [B, M,
+    h, w] in 0.5..2.
 
     A shared trunk with an input and an output of its own for each pass:
 
@@ -46,16 +47,18 @@ class Context(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Mean and step [B, M, h, w] in pass 0..3 (spec 8.2).
 
-        decoded: the latent [B, M, h, w] of the passes before it. hyper: [B, C/2, h, w]. conditions: [B, 2, h, w].
+        decoded: the latent [B, M, h, w] of the passes before it. hyper: [B, C/2, h, w]. conditions:
+        [B, 2, h, w].
         """
         x = self.entries[number](torch.cat([decoded, hyper, conditions], 1))
         mean, step = self.exits[number](self.trunk(x)).chunk(2, 1)
         return mean.float(), torch.exp2(torch.tanh(step.float()))
 
     def forward(self, hyper: Tensor, conditions: Tensor, cells: Tensor, residual: Callable[..., Tensor]) -> Tensor:
-        """Runs the passes. `residual(mask, mean, step)` gives the integer residual of the elements of a pass, from
-        the encoder's latent or from the decoded stream. cells: [B, 1, h, w] in {0, 1}; elsewhere nothing is coded
-        and the result is 0. Returns the decoded latent [B, M, h, w]."""
+        """Runs the passes. `residual(mask, mean, step)` gives the integer residual of the elements
+        of a pass, from the encoder's latent or from the decoded stream. cells: [B, 1, h, w] in {0,
+        1}; elsewhere nothing is coded and the result is 0. Returns the decoded latent [B, M, h,
+        w]."""
         height, width = cells.shape[-2:]
         masks = pass_masks(self.latent, height, width, cells.device)
         decoded = torch.zeros(cells.shape[0], self.latent, height, width, device=cells.device)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 
 class Gain(nn.Module):
-    """Learned gains on the latent and their learned inverses (Cui et al. 2021, "Asymmetric gained deep image
-    compression", with exponential interpolation between levels). Stored as logarithms, [levels, M] each."""
+    """Learned gains on the latent and their learned inverses (Cui et al. 2021, "Asymmetric gained
+    deep image compression", with exponential interpolation between levels). Stored as logarithms,
+    [levels, M] each."""
 
     def __init__(self, channels: int, levels: int):
         super().__init__()
@@ -35,7 +36,8 @@ class Gain(nn.Module):
 
 
 def interpolate(table: Tensor, level: Tensor) -> Tensor:
-    """Linear interpolation between rows. table: [levels, C], level: [B] in 0..levels-1 -> [B, C]."""
+    """Linear interpolation between rows. table: [levels, C], level: [B] in 0..levels-1 -> [B,
+    C]."""
     low = level.floor().clamp(0, table.shape[0] - 2).long()
     share = (level - low)[:, None].to(table.dtype)
     return table[low] * (1 - share) + table[low + 1] * share

@@ -1,8 +1,9 @@
 """The hyperprior of one layer: hyper-latent, the map to table rows, and the float features.
 
-Two paths leave the coded hyper-latent z. The map to table rows is pointwise and becomes integer when the weights
-are packed (its linear part as in PULSE, Microsoft 2026); only it touches the entropy coder. The float features steer
-the mean and the step of the residual, outside the entropy coder.
+Two paths leave the coded hyper-latent z. The map to table rows is pointwise and becomes integer
+when the weights
+are packed (its linear part as in PULSE, Microsoft 2026); only it touches the entropy coder. The
+float features steer the mean and the step of the residual, outside the entropy coder.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ LOG_STEP = (math.log(MAX_SCALE) - LOG_SCALE_MIN) / (TABLE_ROWS - 2)
 
 
 def index_to_scale(index: Tensor) -> Tensor:
-    """A table row, continuous -> standard deviation; row 1 is MIN_SCALE, the last MAX_SCALE, log-spaced."""
+    """A table row, continuous -> standard deviation; row 1 is MIN_SCALE, the last MAX_SCALE,
+    log-spaced."""
     return MIN_SCALE * torch.exp(LOG_STEP * (index - 1))
 
 
@@ -42,7 +44,8 @@ def log_scale_to_index(log_scale: Tensor) -> Tensor:
 
 
 class HyperAnalysis(nn.Module):
-    """Scaled latent [B, M, 4h, 4w] and conditions [B, 2, 4h, 4w] -> hyper-latent before rounding [B, Z, h, w]."""
+    """Scaled latent [B, M, 4h, 4w] and conditions [B, 2, 4h, 4w] -> hyper-latent before rounding
+    [B, Z, h, w]."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -57,10 +60,11 @@ class HyperAnalysis(nn.Module):
 
 
 class ScaleIndex(nn.Module):
-    """Table rows of the residual, continuous while training, from z and the level: a linear map, and one with a
-    hidden layer beside it (of `scale_hidden` units; 0: none).
+    """Table rows of the residual, continuous while training, from z and the level: a linear map,
+    and one with a hidden layer beside it (of `scale_hidden` units; 0: none).
 
-    Parameters are in units of the logarithm of the standard deviation, so that they learn at the pace of the rest.
+    Parameters are in units of the logarithm of the standard deviation, so that they learn at the
+    pace of the rest.
     """
 
     def __init__(self, shape: Shape):
@@ -95,11 +99,13 @@ class ScaleIndex(nn.Module):
 
 
 class HyperGaussian(nn.Module):
-    """The prior of z in training: the mean and the scale of each position, from the level and the neighbours.
+    """The prior of z in training: the mean and the scale of each position, from the level and the
+    neighbours.
 
-    The float counterpart of `obic.entropy.hyper_prior`, pass by pass the same: offset [levels, Z], logarithm of the
-    scale [passes, levels, Z], weight [passes - 1, Z, 9 Z]. The weights are held: a regression finds them when weights
-    are packed, and a run that starts from packed weights has theirs; from scratch they are 0.
+    The float counterpart of `obic.entropy.hyper_prior`, pass by pass the same: offset [levels, Z],
+    logarithm of the scale [passes, levels, Z], weight [passes - 1, Z, 9 Z]. The weights are held: a
+    regression finds them when weights are packed, and a run that starts from packed weights has
+    theirs; from scratch they are 0.
     """
 
     weight: Tensor
@@ -118,8 +124,8 @@ class HyperGaussian(nn.Module):
             each.zero_()
 
     def forward(self, z: Tensor, touched: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """z: rounded [B, Z, h, w], touched: [B, 1, h, w] in {0, 1}, level: [B] -> mean and table row, both like z, the
-        row continuous and unclipped."""
+        """z: rounded [B, Z, h, w], touched: [B, 1, h, w] in {0, 1}, level: [B] -> mean and table
+        row, both like z, the row continuous and unclipped."""
         offset = interpolate(self.offset, level)[:, :, None, None]
         deviation = ((z - offset) * touched).clamp(-HYPER_CLAMP, HYPER_CLAMP)
         mean, log_scale = offset.expand_as(z), torch.zeros_like(z)

@@ -29,10 +29,11 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Features [B, M, h, w], with the map of presence and level [B, 2, h, w] -> pixels [B, 3, 16h, 16w].
+    """Features [B, M, h, w], with the map of presence and level [B, 2, h, w] -> pixels [B, 3, 16h,
+    16w].
 
-    grain: planes of noise that follow the two of the map, for a synthesis that makes texture up: where nothing was
-    coded its input would be the same in every cell, and so would its pixels.
+    grain: planes of noise that follow the two of the map, for a synthesis that makes texture up:
+    where nothing was coded its input would be the same in every cell, and so would its pixels.
     """
 
     def __init__(self, shape: Shape, grain: int = 0):
@@ -51,8 +52,8 @@ class Synthesis(nn.Module):
 class CodecNetwork(nn.Module):
     """Everything of a codec that is trained.
 
-    One set of weights serves every layer and every quality. The parts a decoder needs are gain (its inverse),
-    scale_index, hyper_synthesis, context and synthesis.
+    One set of weights serves every layer and every quality. The parts a decoder needs are gain (its
+    inverse), scale_index, hyper_synthesis, context and synthesis.
     """
 
     def __init__(self, shape: Shape):
@@ -83,18 +84,21 @@ class CodecNetwork(nn.Module):
         nn.init.orthogonal_(self.get_parameter("synthesis.layers.0.weight"), gain=0.25)
 
     def conditions(self, cells: Tensor, level: Tensor) -> Tensor:
-        """Presence and level of each cell: cells [B, 1, h, w] in {0, 1}, level [B] in 0..levels-1 -> [B, 2, h, w]."""
+        """Presence and level of each cell: cells [B, 1, h, w] in {0, 1}, level [B] in 0..levels-1
+        -> [B, 2, h, w]."""
         relative = relative_level(level, self.shape.levels)
         return torch.cat([cells, cells * relative[:, None, None, None]], 1)
 
 
 def pad_to_cells(pixels: Tensor) -> Tensor:
-    """Repeats the last row and column up to a multiple of the cell. [B, 3, H, W] -> [B, 3, 16h, 16w]."""
+    """Repeats the last row and column up to a multiple of the cell. [B, 3, H, W] -> [B, 3, 16h,
+    16w]."""
     height, width = pixels.shape[-2:]
     return F.pad(pixels, (0, -width % CELL, 0, -height % CELL), mode="replicate")
 
 
 def pad_to_hyper(x: Tensor) -> Tensor:
-    """Zeros below and to the right up to a multiple of the hyper cell. [B, C, h, w] -> [B, C, 4h', 4w']."""
+    """Zeros below and to the right up to a multiple of the hyper cell. [B, C, h, w] -> [B, C, 4h',
+    4w']."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % HYPER, 0, -height % HYPER))

@@ -1,6 +1,7 @@
 """The precision that networks run in: bfloat16 on a CPU that computes in it, else float32.
 
-It changes pixels by rounding and no integer that is coded (spec 8). Other CPUs emulate it, ten times as slow.
+It changes pixels by rounding and no integer that is coded (spec 8). Other CPUs emulate it, ten
+times as slow.
 """
 
 from __future__ import annotations

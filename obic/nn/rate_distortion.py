@@ -1,7 +1,7 @@
 """Rate and distortion of a picture's layers, differentiable: for training, and to refine a latent.
 
-LearntOBIC, eq. 2 to 4, with the weights of the layers chosen by quality. Noise for the rate, straight-through rounding
-for the synthesis.
+LearntOBIC, eq. 2 to 4, with the weights of the layers chosen by quality. Noise for the rate,
+straight-through rounding for the synthesis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ LOWEST_INDEX = -24.0  # keeps the noisy rate of a dead channel near zero; below 
 
 @dataclass
 class Rates:
-    """Bits of each row (a layer of a picture): of the hyper-latent and of the residual, [R] each."""
+    """Bits of each row (a layer of a picture): of the hyper-latent and of the residual, [R]
+    each."""
 
     hyper: Tensor
     residual: Tensor
@@ -45,12 +46,13 @@ def distortion_weight(quality: Tensor) -> Tensor:
 
 @cache
 def prices() -> Tensor:
-    """What a bit under uniform noise counts at each table row, [64]: how fast the entropy of a rounded Gaussian rises
-    along its scale, against that of the same Gaussian with noise.
+    """What a bit under uniform noise counts at each table row, [64]: how fast the entropy of a
+    rounded Gaussian rises along its scale, against that of the same Gaussian with noise.
 
-    The entropies agree from a scale of 0.6 on, where a bit counts 1. At 0.15 noise asks for 0.39 bits where rounding
-    needs 0.01: channels that are seldom needed died of it. From there it is rounding that rises faster, by 1.85 at
-    0.28. LOWEST_PRICE keeps what is rounded to 0 everywhere from growing for nothing.
+    The entropies agree from a scale of 0.6 on, where a bit counts 1. At 0.15 noise asks for 0.39
+    bits where rounding needs 0.01: channels that are seldom needed died of it. From there it is
+    rounding that rises faster, by 1.85 at 0.28. LOWEST_PRICE keeps what is rounded to 0 everywhere
+    from growing for nothing.
     """
     scales = torch.from_numpy(default_scales())[:, None]
     places = torch.arange(-8, 8, 1 / 32, dtype=torch.float64)  # enough for the scales up to 1
@@ -63,7 +65,8 @@ def prices() -> Tensor:
 
 
 def gaussian_bits(x: Tensor, scale: Tensor) -> Tensor:
-    """-log2 of the probability that a zero-mean Gaussian gives to the unit interval round x; at most 30 bits each."""
+    """-log2 of the probability that a zero-mean Gaussian gives to the unit interval round x; at
+    most 30 bits each."""
     x = x.abs()
     upper = torch.special.ndtr((0.5 - x) / scale)
     lower = torch.special.ndtr((-0.5 - x) / scale)
@@ -79,8 +82,9 @@ def code_layers(
 ) -> tuple[Tensor, Tensor, Rates]:
     """What coding does to the masked features of each row, without a file.
 
-    features: [R, M, h, w], cells: [R, 1, h, w] in {0, 1}, quality: [R] in 1..100. Returns the features as decoded
-    [R, M, h, w], their conditions [R, 2, h, w], and Rates (when `noisy`, with noise instead of rounding and
+    features: [R, M, h, w], cells: [R, 1, h, w] in {0, 1}, quality: [R] in 1..100. Returns the
+    features as decoded [R, M, h, w], their conditions [R, 2, h, w], and Rates (when `noisy`, with
+    noise instead of rounding and
     at the price of it: right in its slope, not in its value).
     """
     height, width = cells.shape[-2:]
@@ -121,7 +125,8 @@ def code_layers(
 def distortion(
     output: Tensor, pixels: Tensor, regions: Tensor, structure: float = 1.0, colour: float = 0.0
 ) -> Tensor:
-    """D of eq. 4 in each region: 1 - MS-SSIM with a little squared error; `structure` = 0: squared error alone.
+    """D of eq. 4 in each region: 1 - MS-SSIM with a little squared error; `structure` = 0: squared
+    error alone.
 
     colour: weight of the squared error of the cells' mean colour, their brightness taken out.
     output, pixels: [B, 3, 16h, 16w] in 0..1; regions: [B, L, 16h, 16w] in {0, 1}. Returns [B, L].

@@ -1,8 +1,11 @@
-"""Room 3. `--effort`: a latent optimised for its own picture, by gradient descent on eq. 4 of LearntOBIC.
+"""Room 3. `--effort`: a latent optimised for its own picture, by gradient descent on eq. 4 of
+LearntOBIC.
 
-The analysis transform gives a good latent in one pass; this looks for a better one near it. Rounding is
-made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and Mandt 2020, "Improving
-inference for neural image compression", section 3.2). The hyper-latents stay as they are, and so do the table rows.
+The analysis transform gives a good latent in one pass; this looks for a better one near it.
+Rounding is
+made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and
+Mandt 2020, "Improving inference for neural image compression", section 3.2). The hyper-latents stay
+as they are, and so do the table rows.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ HOT, COLD = 0.3, 0.025  # temperatures of rounding at the first and the last ste
 
 
 class _Rows(NamedTuple):
-    """The layers of a picture, or of a tile of it, one a row: [L, ..., h, w]; level, weight (lambda): [L]."""
+    """The layers of a picture, or of a tile of it, one a row: [L, ..., h, w]; level, weight
+    (lambda): [L]."""
 
     level: Tensor
     weight: Tensor
@@ -55,10 +59,11 @@ class _Rows(NamedTuple):
 def refine(
     model: CodecModel, rgb: np.ndarray, features: Tensor, coders: Sequence[LayerCoder], steps: int
 ) -> Tensor:
-    """Better features [1, h, w, M] for these layers at their qualities, from those of the analysis transform.
+    """Better features [1, h, w, M] for these layers at their qualities, from those of the analysis
+    transform.
 
-    model: with PyTorch's backend. rgb: uint8 [H, W, 3]. steps: at least 1. Gives the same every time. A step takes
-    about four times as long as decoding. Raises UsageError for another backend.
+    model: with PyTorch's backend. rgb: uint8 [H, W, 3]. steps: at least 1. Gives the same every
+    time. A step takes about four times as long as decoding. Raises UsageError for another backend.
     """
     backend = model.backend
     if not isinstance(backend, TorchBackend):
@@ -83,7 +88,8 @@ def _refined_tile(
     network: CodecNetwork, pixels: Tensor, start: Tensor, rows: _Rows, schedule: Iterable[float],
     generator: torch.Generator,
 ) -> Tensor:
-    """`refine` for one tile. schedule: the share of the steps that lies behind, before each of them."""
+    """`refine` for one tile. schedule: the share of the steps that lies behind, before each of
+    them."""
     change, momentum, power = (torch.zeros_like(start) for _ in range(3))
     for count, share in enumerate(schedule, 1):
         with torch.enable_grad():
@@ -142,7 +148,8 @@ def _loss(
 
 
 def _rounded(value: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Between the integers next to a value: the nearer one, the more surely the colder it is (SGA, eq. 12)."""
+    """Between the integers next to a value: the nearer one, the more surely the colder it is (SGA,
+    eq. 12)."""
     below = value.detach().floor()
     share = (value - below).clamp(1e-4, 1 - 1e-4)
     noise = torch.rand(value.shape, generator=generator, device=value.device).clamp(1e-6, 1 - 1e-6).logit()

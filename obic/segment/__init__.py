@@ -1,5 +1,5 @@
-"""Segmentation: a picture in, a label map out. Any segmenter that follows `Segmenter` can take the place of ours;
-`obic.segment.adapters` knows some by name."""
+"""Segmentation: a picture in, a label map out. Any segmenter that follows `Segmenter` can take the
+place of ours; `obic.segment.adapters` knows some by name."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ CLASS_NAMES = (
 class Segmenter(Protocol):
     """What the codec asks of a segmenter; `read_segmenter` reads the one we ship.
 
-    It may have an attribute `class_names`: a sequence of the classes' names by label, the background's first. Without
-    it they are `CLASS_NAMES`. With several workers it is called from several threads.
+    It may have an attribute `class_names`: a sequence of the classes' names by label, the
+    background's first. Without it they are `CLASS_NAMES`. With several workers it is called from
+    several threads.
     """
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """rgb: uint8 [H, W, 3], sRGB, upright, any size from 1x1. Returns labels, uint8 [H, W]: 0 is background, 254
-        (`OBJECT`) an object of no class, 255 void, which counts as background, any other an object of that class."""
+        """rgb: uint8 [H, W, 3], sRGB, upright, any size from 1x1. Returns labels, uint8 [H, W]: 0
+        is background, 254 (`OBJECT`) an object of no class, 255 void, which counts as background,
+        any other an object of that class."""
         ...

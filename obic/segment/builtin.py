@@ -1,4 +1,5 @@
-"""The segmenter we ship, around its network: a picture in, labels out. Its weights: `obic.segment.torch_deeplab`."""
+"""The segmenter we ship, around its network: a picture in, labels out. Its weights:
+`obic.segment.torch_deeplab`."""
 
 from __future__ import annotations
 
@@ -16,17 +17,18 @@ from obic.segment.whole import whole
 STRIDE = 8  # of the network's logits
 COARSEST_STRIDE = 16  # sides are multiples of it, or the network's coarsest map would be stretched over the picture
 
-# Pictures float32 [B, h, w, 3] in 0..1 -> logits [B, h / 8, w / 8, 21]: of "an object is here", then of each VOC class
-# given that there is one.
+# Pictures float32 [B, h, w, 3] in 0..1 -> logits [B, h / 8, w / 8, 21]: of "an object is here",
+# then of each VOC class given that there is one.
 Network = Callable[[np.ndarray], np.ndarray]
 
 
 class DeepLabSegmenter:
     """Follows the protocol `obic.segment.Segmenter`.
 
-    long_side: pixels the picture's long side is scaled to, up or down (sides are rounded to multiples of 16, so the
-    proportions change a little). The network sees the picture and its mirror image, and the mean of both counts.
-    threshold: a pixel is an object where the foreground logit is above it, after `whole` and `refined`.
+    long_side: pixels the picture's long side is scaled to, up or down (sides are rounded to
+    multiples of 16, so the proportions change a little). The network sees the picture and its
+    mirror image, and the mean of both counts. threshold: a pixel is an object where the foreground
+    logit is above it, after `whole` and `refined`.
     """
 
     def __init__(self, network: Network, long_side: int, threshold: float = 0.0):
@@ -37,16 +39,16 @@ class DeepLabSegmenter:
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb: uint8 [H, W, 3]. Returns labels, uint8 [H, W]: 0 background, 1..20 VOC classes.
 
-        Where an object is, is decided pixel by pixel, by its colours too; of which class it is, at the size that the
-        network saw.
+        Where an object is, is decided pixel by pixel, by its colours too; of which class it is, at
+        the size that the network saw.
         """
         logits = self.logits(rgb)
         objects = whole(logits[..., 0], self.threshold)
         return label_map(refined(objects, rgb, self.threshold), logits[..., 1:], STRIDE)
 
     def logits(self, rgb: np.ndarray) -> np.ndarray:
-        """rgb: uint8 [H, W, 3] -> the network's logits, float32 [h, w, 21]: the mean of the picture's and its mirror
-        image's."""
+        """rgb: uint8 [H, W, 3] -> the network's logits, float32 [h, w, 21]: the mean of the
+        picture's and its mirror image's."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise TypeError(f"a picture is uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         scale = self.long_side / max(rgb.shape)

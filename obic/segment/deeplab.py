@@ -27,7 +27,8 @@ class ConvNorm(nn.Sequential):
 
 
 class Pyramid(nn.Module):
-    """Atrous spatial pyramid pooling: parallel views of growing reach, and the whole picture's mean."""
+    """Atrous spatial pyramid pooling: parallel views of growing reach, and the whole picture's
+    mean."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -45,8 +46,8 @@ class Pyramid(nn.Module):
 class DeepLab(nn.Module):
     """Foreground and class logits of a picture.
 
-    Input: float [B, 3, H, W], RGB in 0..1. Output: float [B, 1 + CLASSES, ceil(H / 8), ceil(W / 8)]:
-    channel 0 is the logit of "an object is here", channels 1..20 the logits of its VOC class
+    Input: float [B, 3, H, W], RGB in 0..1. Output: float [B, 1 + CLASSES, ceil(H / 8), ceil(W /
+    8)]: channel 0 is the logit of "an object is here", channels 1..20 the logits of its VOC class
     *given* that there is one. Splitting the two lets objects of unknown class train the foreground.
     """
 
@@ -72,7 +73,8 @@ class DeepLab(nn.Module):
         self.skip = ConvNorm(fine, _SKIP)
         self.refine = ConvNorm(_PYRAMID + _SKIP, _REFINED, 3)
         self.classify = nn.Conv2d(_REFINED, 1 + CLASSES, 1)
-        # On the CPU even while the rest is built on the meta device: no file of weights replaces these two.
+        # On the CPU even while the rest is built on the meta device: no file of weights replaces
+        # these two.
         mean, std = torch.tensor(statistics(backbone), device="cpu")[..., None, None]
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

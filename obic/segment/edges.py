@@ -1,8 +1,8 @@
 """The edge of an object, refined against the picture: a network's map is coarse, colours are not.
 
-Around each place the colours of the object and of what surrounds it are two normal distributions, weighted by the
-network's chances, as GrabCut has them for a whole picture (Rother, Kolmogorov and Blake 2004, section 3.1). Their
-log-likelihood ratio, bounded, is added to the network's logit.
+Around each place the colours of the object and of what surrounds it are two normal distributions,
+weighted by the network's chances, as GrabCut has them for a whole picture (Rother, Kolmogorov and
+Blake 2004, section 3.1). Their log-likelihood ratio, bounded, is added to the network's logit.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ PIXELS = 1 << 18  # of the picture, at a time
 
 
 class Settings(NamedTuple):
-    """grid: pixels of the long side on which distributions are estimated. radius: of the square they are taken from,
-    there. noise: variance of each colour in 0..1 besides what is seen. weight: of the ratio. bound: on it, as a logit.
-    reach: how far from the network's own edge there may be another, in places of the grid. smooth: radius of the square
-    that the sum is averaged over, in thousandths of the long side.
+    """grid: pixels of the long side on which distributions are estimated. radius: of the square
+    they are taken from, there. noise: variance of each colour in 0..1 besides what is seen. weight:
+    of the ratio. bound: on it, as a logit. reach: how far from the network's own edge there may be
+    another, in places of the grid. smooth: radius of the square that the sum is averaged over, in
+    thousandths of the long side.
     """
 
     grid: int
@@ -42,9 +43,10 @@ CHOSEN = Settings(grid=128, radius=10, noise=5e-4, weight=1.0, bound=4.0, reach=
 def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Settings = CHOSEN) -> np.ndarray:
     """Where an object is, bool [H, W].
 
-    objects: float32 [h, w], logits of "an object is here", that are to be above `threshold`. rgb: uint8 [H, W, 3].
-    Where no object is seen there is none, and where all is one, all is. Crumbs and holes go, and edges move, but none
-    are made where the network has nothing of the kind (`whole_mask`).
+    objects: float32 [h, w], logits of "an object is here", that are to be above `threshold`. rgb:
+    uint8 [H, W, 3]. Where no object is seen there is none, and where all is one, all is. Crumbs and
+    holes go, and edges move, but none are made where the network has nothing of the kind
+    (`whole_mask`).
     """
     seen = objects > threshold
     if not seen.any() or seen.all():
@@ -54,7 +56,8 @@ def refined(objects: np.ndarray, rgb: np.ndarray, threshold: float, settings: Se
 
 
 def leaning(logits: np.ndarray, rgb: np.ndarray, settings: Settings = CHOSEN) -> np.ndarray:
-    """How likely each pixel is an object, float32 [H, W] in -1 (background) to 1; arguments as of `refined`."""
+    """How likely each pixel is an object, float32 [H, W] in -1 (background) to 1; arguments as of
+    `refined`."""
     height, width = rgb.shape[:2]
     ratio, both = _ratio(logits, rgb, settings)
     result = np.empty((height, width), np.float32)
@@ -75,8 +78,8 @@ def leaning(logits: np.ndarray, rgb: np.ndarray, settings: Settings = CHOSEN) ->
 
 
 def _ratio(logits: np.ndarray, rgb: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """On the grid: the log-likelihood ratio as the coefficients of `_terms`, float32 [10, h, w]; and how far there are
-    both an object and a background round each place, 0..1."""
+    """On the grid: the log-likelihood ratio as the coefficients of `_terms`, float32 [10, h, w];
+    and how far there are both an object and a background round each place, 0..1."""
     scale = min(1, settings.grid / max(rgb.shape))
     size = tuple(max(1, round(scale * side)) for side in rgb.shape[1::-1])
     picture = Image.fromarray(rgb).resize(size, Image.Resampling.BOX)
@@ -91,14 +94,16 @@ def _ratio(logits: np.ndarray, rgb: np.ndarray, settings: Settings) -> tuple[np.
 
 
 def _terms(colours: np.ndarray) -> Iterable[np.ndarray]:
-    """The monomials of a quadratic function of colours [h, w, 3]: rr, gg, bb, rg, rb, gb, r, g, b, 1."""
+    """The monomials of a quadratic function of colours [h, w, 3]: rr, gg, bb, rg, rb, gb, r, g, b,
+    1."""
     red, green, blue = np.moveaxis(colours, 2, 0)
     yield from (red * red, green * green, blue * blue, red * green, red * blue, green * blue, red, green, blue)
     yield np.ones_like(red)
 
 
 def _log_likelihood(sums: np.ndarray, noise: float) -> np.ndarray:
-    """Coefficients of the logarithm of a normal density, but for a constant, from sums of `_terms`, [10, h, w]."""
+    """Coefficients of the logarithm of a normal density, but for a constant, from sums of `_terms`,
+    [10, h, w]."""
     weight = sums[9] + np.float32(1e-6)
     r, g, b = sums[6:9] / weight
     rr, gg, bb = (sums[i] / weight - mean * mean + np.float32(noise) for i, mean in enumerate((r, g, b)))
@@ -114,7 +119,8 @@ def _log_likelihood(sums: np.ndarray, noise: float) -> np.ndarray:
 
 
 def _part(plane: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, int]) -> np.ndarray:
-    """A part of a map, in shares of its sides (left, top, right, bottom), at another size, bilinear."""
+    """A part of a map, in shares of its sides (left, top, right, bottom), at another size,
+    bilinear."""
     height, width = plane.shape
     scaled = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
     image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
@@ -122,7 +128,8 @@ def _part(plane: np.ndarray, box: tuple[float, float, float, float], shape: tupl
 
 
 def box_mean(values: np.ndarray, radius: int, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
-    """The mean over the square round each place, as far as it lies in the map, by cumulative sums."""
+    """The mean over the square round each place, as far as it lies in the map, by cumulative
+    sums."""
     for axis in axes:
         count = values.shape[axis]
         sums = np.insert(np.cumsum(values, axis, np.float64), 0, 0, axis)

@@ -1,8 +1,9 @@
-"""The stages of EfficientNet-Lite2 (Tan and Le 2019; the Lite variants, Liu 2020: no squeeze-and-excitation, ReLU6).
+"""The stages of EfficientNet-Lite2 (Tan and Le 2019; the Lite variants, Liu 2020: no
+squeeze-and-excitation, ReLU6).
 
-Its batch norms are folded into the convolutions: it is only ever used with the weights of ImageNet or our own, which
-keep those statistics. A test holds it equal to the package that the weights come from
-(`obic.train.segmenter.imagenet`).
+Its batch norms are folded into the convolutions: it is only ever used with the weights of ImageNet
+or our own, which keep those statistics. A test holds it equal to the package that the weights come
+from (`obic.train.segmenter.imagenet`).
 """
 
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ STEM = 32  # channels
 
 
 class Conv2d(nn.Conv2d):
-    """Pads so that the output has ceil(size / stride) places, at stride 2 more at the end than at the start: what
-    TensorFlow calls "same"."""
+    """Pads so that the output has ceil(size / stride) places, at stride 2 more at the end than at
+    the start: what TensorFlow calls "same"."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1):
         padding = dilation * (kernel // 2) if stride == 1 else 0
@@ -30,7 +31,8 @@ class Conv2d(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 up, depthwise, 1x1 down, and a skip where the shape allows it (Sandler et al. 2018, "MobileNetV2")."""
+    """1x1 up, depthwise, 1x1 down, and a skip where the shape allows it (Sandler et al. 2018,
+    "MobileNetV2")."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, dilation: int):
         super().__init__()
@@ -53,7 +55,8 @@ def stem() -> list[nn.Module]:
 
 
 def stages(*numbers: int) -> nn.Sequential:
-    """Stages 1..7, some that follow each other: to 1/2, 1/4, 1/8, 1/16, 1/16, 1/16 and 1/16 of the picture's size."""
+    """Stages 1..7, some that follow each other: to 1/2, 1/4, 1/8, 1/16, 1/16, 1/16 and 1/16 of the
+    picture's size."""
     blocks, inputs = [], channels(numbers[0] - 1)
     for kernel, stride, dilation, outputs, expansion in lite_blocks(*numbers):
         blocks.append(InvertedResidual(inputs, outputs, kernel, stride, expansion, dilation))

@@ -9,11 +9,12 @@ from obic.masks import OBJECT
 
 
 def label_map(is_object: np.ndarray, classes: np.ndarray | None, stride: int = 1) -> np.ndarray:
-    """uint8 [H, W]: 0 background, 1..C classes, or 254 (an object of no class) where none are given.
+    """uint8 [H, W]: 0 background, 1..C classes, or 254 (an object of no class) where none are
+    given.
 
-    is_object: bool [H, W]. classes: float32 [h, w, C], larger where a class is likelier. stride: a place of that map
-    is so many pixels of the picture the network saw: of which class an object is, is decided at that size, or at the
-    picture's if that is smaller.
+    is_object: bool [H, W]. classes: float32 [h, w, C], larger where a class is likelier. stride: a
+    place of that map is so many pixels of the picture the network saw: of which class an object is,
+    is decided at that size, or at the picture's if that is smaller.
     """
     if classes is None:
         return np.where(is_object, np.uint8(OBJECT), np.uint8(0))

@@ -1,4 +1,5 @@
-"""The networks of `obic.segment.deeplab` in numpy alone, from packed weights (`obic.segment.torch_deeplab`)."""
+"""The networks of `obic.segment.deeplab` in numpy alone, from packed weights
+(`obic.segment.torch_deeplab`)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class NumpyDeepLab:
-    """Pictures float32 [B, h, w, 3] in 0..1 -> logits [B, h / 8, w / 8, 21]; h and w are multiples of 16.
+    """Pictures float32 [B, h, w, 3] in 0..1 -> logits [B, h / 8, w / 8, 21]; h and w are multiples
+    of 16.
 
     Raises KeyError where an array is missing.
     """
@@ -41,7 +43,8 @@ class NumpyDeepLab:
 
 
 class Convolution:
-    """[h, w, inputs] -> [h / stride, w / stride, outputs], dense or depthwise, with a ReLU; zeros beyond the border."""
+    """[h, w, inputs] -> [h / stride, w / stride, outputs], dense or depthwise, with a ReLU; zeros
+    beyond the border."""
 
     def __init__(self, arrays: Arrays, name: str):
         weight, scale = arrays[f"{name}.weight"], arrays[f"{name}.scale"]  # int8 [outputs, inputs, k, k], [outputs]
@@ -60,8 +63,8 @@ class Convolution:
         shortcut: np.ndarray | None = None,
         before: int | None = None,
     ) -> np.ndarray:
-        """limit: of the ReLU; None: there is none. shortcut: added before it. before: zeros above and to the left;
-        None: as many as on the other sides, at stride 1."""
+        """limit: of the ReLU; None: there is none. shortcut: added before it. before: zeros above
+        and to the left; None: as many as on the other sides, at stride 1."""
         if self._size == 1:
             seen = x[::stride, ::stride, :, None, None]
         else:
@@ -130,7 +133,8 @@ def _inverted_blocks(
 
 
 class ResNet:
-    """A ResNet of basic blocks (`obic.segment.resnet`) -> features at 1/8 and at 1/16, the last stage dilated."""
+    """A ResNet of basic blocks (`obic.segment.resnet`) -> features at 1/8 and at 1/16, the last
+    stage dilated."""
 
     def __init__(self, arrays: Arrays, depths: tuple[int, ...]):
         names = (name.removesuffix(".weight") for name in arrays if name.endswith(".weight"))
@@ -162,7 +166,8 @@ def _max_pool(x: np.ndarray) -> np.ndarray:
 
 
 def enlarged(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Maps [h, w, C] -> [height, width, C], bilinear, as torch.nn.functional.interpolate does it."""
+    """Maps [h, w, C] -> [height, width, C], bilinear, as torch.nn.functional.interpolate does
+    it."""
     for axis, size in enumerate((height, width)):
         place = ((np.arange(size) + 0.5) * x.shape[axis] / size - 0.5).clip(0, x.shape[axis] - 1)
         low = place.astype(int)

@@ -20,8 +20,9 @@ GRID = 1024  # on the long side, at most: connected parts are looked for on so m
 
 
 class Found(NamedTuple):
-    """classes: labels as a segmenter gives them, uint8 [H, W]. parts: uint8 [H, W], the number, from 1, of the box or
-    the point that each pixel of an object was found by; None where nobody pointed. notes: for the user, a line each."""
+    """classes: labels as a segmenter gives them, uint8 [H, W]. parts: uint8 [H, W], the number,
+    from 1, of the box or the point that each pixel of an object was found by; None where nobody
+    pointed. notes: for the user, a line each."""
 
     classes: np.ndarray
     parts: np.ndarray | None = None
@@ -31,9 +32,10 @@ class Found(NamedTuple):
 def find(segment: Segmenter, rgb: np.ndarray, asked: Prompts) -> Found:
     """The objects in a picture, uint8 [H, W, 3]: all, or those in the boxes and at the points.
 
-    Each box and each point is one object, the boxes first; where two overlap the later one has the pixels. The
-    segmenter sees a box with 20 % round it, and what it finds in there is the object; points are those of the whole
-    picture. Raises UsageError where a place is not in the picture, or nothing near a point is an object.
+    Each box and each point is one object, the boxes first; where two overlap the later one has the
+    pixels. The segmenter sees a box with 20 % round it, and what it finds in there is the object;
+    points are those of the whole picture. Raises UsageError where a place is not in the picture, or
+    nothing near a point is an object.
     """
     if not asked.boxes and not asked.points:
         return Found(segment(rgb))

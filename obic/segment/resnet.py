@@ -1,7 +1,8 @@
 """The stages of a ResNet (He et al. 2015), as torchvision has them, the parameter names too.
 
-Not imported from there: torchvision's package brings in PyTorch's compiler, two seconds before anything happens, and
-its `BasicBlock` refuses the dilation that we need. A test holds the two equal.
+Not imported from there: torchvision's package brings in PyTorch's compiler, two seconds before
+anything happens, and its `BasicBlock` refuses the dilation that we need. A test holds the two
+equal.
 """
 
 from torch import Tensor, nn

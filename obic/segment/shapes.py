@@ -7,8 +7,9 @@ LITE = "efficientnet-lite2"
 DEPTHS = {"resnet34": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}  # blocks of each stage
 BACKBONES = (LITE, *DEPTHS)
 
-# EfficientNet-Lite2: (kernel, stride, channels out, blocks, expansion) of stages 1 to 7; Lite0's, 1.1 times as wide and
-# 1.2 times as deep. At an output stride of 16 stage 6 does not halve, and what comes after its first block is dilated.
+# EfficientNet-Lite2: (kernel, stride, channels out, blocks, expansion) of stages 1 to 7; Lite0's,
+# 1.1 times as wide and 1.2 times as deep. At an output stride of 16 stage 6 does not halve, and
+# what comes after its first block is dilated.
 LITE_STAGES = (
     *((3, 1, 16, 1, 1), (3, 2, 24, 3, 6), (5, 2, 48, 3, 6), (3, 2, 88, 4, 6)),
     *((5, 1, 120, 4, 6), (5, 1, 208, 5, 6), (3, 1, 352, 1, 6)),
@@ -24,7 +25,8 @@ def statistics(backbone: str) -> tuple[tuple[float, float, float], tuple[float, 
 
 
 def lite_blocks(*numbers: int) -> list[tuple[int, int, int, int, int]]:
-    """(kernel, stride, dilation, channels out, expansion) of each block of stages of EfficientNet-Lite2."""
+    """(kernel, stride, dilation, channels out, expansion) of each block of stages of
+    EfficientNet-Lite2."""
     blocks = []
     for number in numbers:
         kernel, stride, outputs, count, expansion = LITE_STAGES[number - 1]

@@ -1,8 +1,9 @@
 """DeepLab in PyTorch with int8 weights, and the file of those weights.
 
-The file is an `.npz` without pickled objects. For each convolution NAME, its batch norm folded in: `NAME.weight`
-int8 [out, in, k, k], `NAME.scale` float32 [out] (weight = int8 * scale), `NAME.bias` float32 [out]. Beside them
-`backbone` (a name), `long_side` (pixels, of the picture as the network sees it) and `threshold` (a logit).
+The file is an `.npz` without pickled objects. For each convolution NAME, its batch norm folded in:
+`NAME.weight` int8 [out, in, k, k], `NAME.scale` float32 [out] (weight = int8 * scale), `NAME.bias`
+float32 [out]. Beside them `backbone` (a name), `long_side` (pixels, of the picture as the network
+sees it) and `threshold` (a logit).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class TorchDeepLab:
 
 
 def fold_norms(network: DeepLab) -> DeepLab:
-    """Fold every batch norm into the convolution before it, in place; the network only evaluates from here on."""
+    """Fold every batch norm into the convolution before it, in place; the network only evaluates
+    from here on."""
     for convolution, norm in _take_norms(network):
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
@@ -70,7 +72,8 @@ def _take_norms(network: DeepLab) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
 
 
 def int8_arrays(network: DeepLab, backbone: str, long_side: int, threshold: float) -> dict[str, np.ndarray]:
-    """The arrays of the weights file, from a folded network; weights are symmetric, with a scale an output channel.
+    """The arrays of the weights file, from a folded network; weights are symmetric, with a scale an
+    output channel.
 
     backbone: one of BACKBONES. long_side: pixels. threshold: a logit.
     """
@@ -88,7 +91,8 @@ def int8_arrays(network: DeepLab, backbone: str, long_side: int, threshold: floa
 
 
 def from_int8_arrays(arrays: Mapping[str, np.ndarray]) -> DeepLab:
-    """The inverse of `int8_arrays`, on the CPU. Raises KeyError or RuntimeError where arrays are missing or misfit."""
+    """The inverse of `int8_arrays`, on the CPU. Raises KeyError or RuntimeError where arrays are
+    missing or misfit."""
     with blank():
         network = DeepLab(str(arrays["backbone"]))
         for convolution, norm in _take_norms(network):
@@ -104,5 +108,6 @@ def from_int8_arrays(arrays: Mapping[str, np.ndarray]) -> DeepLab:
 
 
 def load_network(source: Path | bytes) -> DeepLab:
-    """The network of a weights file, or of its bytes. Raises as `read_arrays`, and KeyError or RuntimeError."""
+    """The network of a weights file, or of its bytes. Raises as `read_arrays`, and KeyError or
+    RuntimeError."""
     return from_int8_arrays(read_arrays(source))

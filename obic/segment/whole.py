@@ -1,4 +1,5 @@
-"""Cleans masks: fills small holes, drops small pieces, and drops all where hardly anything is seen."""
+"""Cleans masks: fills small holes, drops small pieces, and drops all where hardly anything is
+seen."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ HOLE = 0.002  # background with object all round it
 def whole(
     logits: np.ndarray, threshold: float, least: float = LEAST_SEEN, crumb: float = CRUMB, hole: float = HOLE
 ) -> np.ndarray:
-    """Logits of "an object is here", float32 [h, w], without crumbs and holes: what changes sides is reflected at the
-    threshold, so that the map stays smooth enough to be enlarged.
+    """Logits of "an object is here", float32 [h, w], without crumbs and holes: what changes sides
+    is reflected at the threshold, so that the map stays smooth enough to be enlarged.
 
-    Pieces and holes are places that touch, corners too. least, crumb, hole: shares of the picture, 0..1.
+    Pieces and holes are places that touch, corners too. least, crumb, hole: shares of the picture,
+    0..1.
     """
     seen = logits > threshold
     if seen.sum() < least * seen.size:
@@ -37,10 +39,11 @@ def whole(
 
 
 def whole_mask(found: np.ndarray, logits: np.ndarray, coarse: int = 192) -> np.ndarray:
-    """A mask of pixels, bool [H, W], without crumbs and holes, nor pieces and holes that logits have nothing of.
+    """A mask of pixels, bool [H, W], without crumbs and holes, nor pieces and holes that logits
+    have nothing of.
 
-    logits: float32 [h, w], above 0 is an object. Pieces are looked for on so many places of the long side at most, and
-    what lies within a place of the edge of what remains is left as it is.
+    logits: float32 [h, w], above 0 is an object. Pieces are looked for on so many places of the
+    long side at most, and what lies within a place of the edge of what remains is left as it is.
     """
     step = -(-max(found.shape) // coarse)
     clean = whole(np.where(found[::step, ::step], np.float32(1), np.float32(-1)), 0.0) > 0

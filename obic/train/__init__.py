@@ -1,4 +1,5 @@
-"""Training of the networks. Needs PyTorch, numpy and Pillow only; nothing in the product imports it."""
+"""Training of the networks. Needs PyTorch, numpy and Pillow only; nothing in the product imports
+it."""
 
 from obic.backends import has_torch
 

@@ -1,4 +1,5 @@
-"""`python -m obic.train`: short for `python -m obic.train.codec`, a sitting of the codec network's course."""
+"""`python -m obic.train`: short for `python -m obic.train.codec`, a sitting of the codec network's
+course."""
 
 from obic.train.codec.__main__ import main
 

@@ -1,9 +1,10 @@
-"""Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/decayed.pt --data train-0.zip`.
+"""Turns a checkpoint into weights for `weights/`: `python -m obic.train.pack runs/decayed.pt --data
+train-0.zip`.
 
-The map to table indices becomes integer, the prior of z and the tables are fitted to what is really coded, the rest
-becomes float16. A folder of weights in place of the checkpoint is fitted anew and keeps its looks. With `--look vivid`
-the synthesis alone is packed, beside the codec it was trained for. With `--small-copy course.npz` nothing is fitted: it
-is what a course goes on from.
+The map to table indices becomes integer, the prior of z and the tables are fitted to what is really
+coded, the rest becomes float16. A folder of weights in place of the checkpoint is fitted anew and
+keeps its looks. With `--look vivid` the synthesis alone is packed, beside the codec it was trained
+for. With `--small-copy course.npz` nothing is fitted: it is what a course goes on from.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def pack_codec(args: argparse.Namespace, about: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.train.pack", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.train.pack", description=__doc__.split("\n\n")[0])
     parser.add_argument("checkpoint", type=Path, help="what `obic.train` saved, or a folder of weights")
     parser.add_argument("--data", nargs="+", help="training pictures, to fit the tables to (not for a look)")
     parser.add_argument("--look", choices=LOOKS[1:], help="pack the synthesis alone, as a look of the folder's codec")

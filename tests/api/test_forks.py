@@ -1,4 +1,5 @@
-"""Children of a process that has used the networks: they compute the same, and none waits for ever."""
+"""Children of a process that has used the networks: they compute the same, and none waits for
+ever."""
 
 import os
 import subprocess

@@ -1,6 +1,8 @@
-"""What programs do with images of Pillow's, done with one of obic's beside a PNG and a TIFF of the same pixels.
+"""What programs do with images of Pillow's, done with one of obic's beside a PNG and a TIFF of the
+same pixels.
 
-Every operation must come to the same end: the same pixels, size, mode, metadata, or an error where they give one.
+Every operation must come to the same end: the same pixels, size, mode, metadata, or an error where
+they give one.
 """
 
 import copy

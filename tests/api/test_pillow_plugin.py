@@ -1,4 +1,5 @@
-"""The Pillow plugin: opening, frames, saving, metadata, damage. With the golden files and their tiny networks."""
+"""The Pillow plugin: opening, frames, saving, metadata, damage. With the golden files and their
+tiny networks."""
 
 import io
 import subprocess

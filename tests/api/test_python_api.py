@@ -1,4 +1,5 @@
-"""obic.encode and its like: images and files of every kind, options, threads. With the golden files' tiny networks."""
+"""obic.encode and its like: images and files of every kind, options, threads. With the golden
+files' tiny networks."""
 
 import io
 import re

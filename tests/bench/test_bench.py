@@ -1,4 +1,5 @@
-"""The benchmark: figures, the search for a size, curves, the cache, and the whole of it on small pictures."""
+"""The benchmark: figures, the search for a size, curves, the cache, and the whole of it on small
+pictures."""
 
 import json
 import math

@@ -25,7 +25,8 @@ BENCH = (
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
-    """Run a command of the benchmark in an empty folder: bench("speed", "--data", ...) -> what it says."""
+    """Run a command of the benchmark in an empty folder: bench("speed", "--data", ...) -> what it
+    says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(codec, "load_model", lambda *_, **__: None)
     monkeypatch.setattr(codec, "load_segmenter", lambda *_: lambda rgb: np.ones(rgb.shape[:2], np.uint8))

@@ -11,7 +11,8 @@ from obic.segment.labels import resized
 
 
 def seen():
-    """A dark square on a light ground with a line of void round it, and a network that is three pixels off."""
+    """A dark square on a light ground with a line of void round it, and a network that is three
+    pixels off."""
     truth = np.zeros((120, 160), np.uint8)
     truth[27:93, 47:113] = VOID
     truth[30:90, 50:110] = 7

@@ -1,8 +1,9 @@
 """Makes the corpus of broken files: `PYTHONPATH=tests python tests/broken/make.py`.
 
-There is a file or more for each row of the specification's table of errors (section 11), named after the row. All but
-those whose fault is damage have valid checksums, so that a reader gets as far as the fault. They are golden files, or
-made from their parts, with one thing wrong. `test_broken.py` holds readers against them.
+There is a file or more for each row of the specification's table of errors (section 11), named
+after the row. All but those whose fault is damage have valid checksums, so that a reader gets as
+far as the fault. They are golden files, or made from their parts, with one thing wrong.
+`test_broken.py` holds readers against them.
 """
 
 from pathlib import Path
@@ -31,7 +32,8 @@ def checked(data: bytes) -> bytes:
 
 
 def assemble(fields: object, sections: list[bytes]) -> bytes:
-    """A file with any header, an object or its bytes, and what stands behind it, all checksums right."""
+    """A file with any header, an object or its bytes, and what stands behind it, all checksums
+    right."""
     body = fields if isinstance(fields, bytes) else msgpack.packb(fields)
     return checked(SIGNATURE + msgpack.packb(len(body)) + body) + b"".join(map(checked, sections))
 
@@ -57,7 +59,8 @@ def flipped(data: bytes, position: int) -> bytes:
 
 
 def long_escape() -> bytes:
-    """A sub-stream of layer 1 in which an escape has more bits than are allowed, from a writer without that rule."""
+    """A sub-stream of layer 1 in which an escape has more bits than are allowed, from a writer
+    without that rule."""
     (weights,) = GOLDEN.glob("*.npz")
     arrays = np.load(weights)
     entropy = EntropyModel(scale_map_of(arrays), hyper_prior_of(arrays), Tables(arrays["tables"]))

@@ -30,7 +30,8 @@ GOLDEN = TESTS / "golden" / "v1"
 
 @pytest.fixture
 def coded(obic, small_file) -> Path:
-    """A folder `coded` with x.obic, deep/x.obic, deep/y.obic, and files that are to be passed over."""
+    """A folder `coded` with x.obic, deep/x.obic, deep/y.obic, and files that are to be passed
+    over."""
     for name in ("coded/x.obic", "coded/deep/x.obic", "coded/deep/y.obic", "coded/.hidden.obic", "coded/notes.txt"):
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,8 @@ def coded(obic, small_file) -> Path:
 
 @pytest.fixture
 def pictures(obic, monkeypatch) -> Path:
-    """A folder `photos` with three small pictures, and a folder `masks` with a mask for each; the tiny model."""
+    """A folder `photos` with three small pictures, and a folder `masks` with a mask for each; the
+    tiny model."""
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
     rng = np.random.default_rng(5)
     Path("photos").mkdir()
@@ -56,7 +58,8 @@ def found(folder: str) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
-# --- inputs and outputs -----------------------------------------------------------------------------------------------
+# --- inputs and outputs
+# -----------------------------------------------------------------------------------------------
 
 
 def test_a_folder_stands_for_the_files_below_it(obic, coded):
@@ -103,7 +106,8 @@ def test_usage_errors(obic, coded, line):
     assert os.listdir() == ["coded"]
 
 
-# --- failures ---------------------------------------------------------------------------------------------------------
+# --- failures
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_bad_file_does_not_stop_the_others(obic, coded):
@@ -160,7 +164,8 @@ def test_debug_shows_the_trace_of_each_failure(obic, coded):
     assert done.err.splitlines()[-1] == "obic: 1 of 4 inputs failed: missing.obic"
 
 
-# --- with networks ----------------------------------------------------------------------------------------------------
+# --- with networks
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_there_and_back_with_workers(obic, pictures, monkeypatch):
@@ -194,7 +199,8 @@ def test_messages_name_their_input(obic, pictures):
     assert found("out") == ["a.obic", "b.obic"]
 
 
-# --- the bar ----------------------------------------------------------------------------------------------------------
+# --- the bar
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_bar_is_for_terminals(coded):
@@ -227,7 +233,8 @@ def test_a_large_picture_has_a_bar_of_its_own(monkeypatch):
     assert sys.stderr.getvalue() == ""
 
 
-# --- names that differ in the suffix alone ----------------------------------------------------------------------------
+# --- names that differ in the suffix alone
+# ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -318,7 +325,8 @@ def test_one_file_named_twice_is_no_failure(obic, coded):
     assert obic("extract", "coded/x.obic", "coded/x.obic", "--layer", 1, "-j", 2) == (0, b"", "")
 
 
-# --- numbers ----------------------------------------------------------------------------------------------------------
+# --- numbers
+# ----------------------------------------------------------------------------------------------------------
 
 
 def takes(command, option, value):

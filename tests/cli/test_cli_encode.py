@@ -1,4 +1,5 @@
-"""`obic encode`: sizes of files, kinds of layers, alpha to the pixel. With the tiny networks of the golden files."""
+"""`obic encode`: sizes of files, kinds of layers, alpha to the pixel. With the tiny networks of the
+golden files."""
 
 import io
 import json
@@ -19,7 +20,8 @@ from shared.places import GOLDEN
 
 @pytest.fixture(autouse=True)
 def folder(obic, monkeypatch):
-    """The test's folder with `photo.png` and masks; the segmenter sees a dog on the left, a person on the right."""
+    """The test's folder with `photo.png` and masks; the segmenter sees a dog on the left, a person
+    on the right."""
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
     default_codec.cache_clear()
     random = np.random.default_rng(0)
@@ -43,7 +45,8 @@ def names(obic, *options):
     return encode(obic, *options).header.layer_names
 
 
-# --- how large --------------------------------------------------------------------------------------------------------
+# --- how large
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", ["", "--object-boost 0", "--object-boost -20", "--background-quality 9"])
@@ -95,7 +98,8 @@ def test_the_boost_of_objects(obic):
     assert [layer.quality for layer in boosted] == [40, 60]
 
 
-# --- layers -----------------------------------------------------------------------------------------------------------
+# --- layers
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_kinds_of_layers(obic):
@@ -129,7 +133,8 @@ def test_no_object(obic, monkeypatch):
     assert obic("encode", "photo.png", "--layers", "none").err == ""
 
 
-# --- alpha ------------------------------------------------------------------------------------------------------------
+# --- alpha
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_alpha_to_the_pixel(obic):
@@ -151,7 +156,8 @@ def test_a_damaged_pixel_mask_is_said(obic):
     assert obic("decode", "-", "-o", "y.png", stdin=alone[:-3]).code == 3
 
 
-# --- frames -----------------------------------------------------------------------------------------------------------
+# --- frames
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_frames(obic):

@@ -1,4 +1,5 @@
-"""What users of other image tools have reported, tried here: `docs/log/everyday-faults.md` lists where it comes from.
+"""What users of other image tools have reported, tried here: `docs/log/everyday-faults.md` lists
+where it comes from.
 
 With the tiny networks of the golden files; a test says what is wanted of each whole kind.
 """
@@ -48,7 +49,8 @@ def encode(obic, *line):
     return obic("encode", "--mask", "none", *line)
 
 
-# --- orientation ------------------------------------------------------------------------------------------------------
+# --- orientation
+# ------------------------------------------------------------------------------------------------------
 
 
 def exif(*entries: bytes, tail: bytes = b"", prefix: bytes = b"Exif\0\0") -> bytes:
@@ -102,7 +104,8 @@ def test_orientation_in_xmp_alone():
     assert np.array_equal(read_picture(file_of(MARKED, pnginfo=info)).rgb, MARKED.transpose(TURNS[6]))
 
 
-# --- colours ----------------------------------------------------------------------------------------------------------
+# --- colours
+# ----------------------------------------------------------------------------------------------------------
 
 
 def grey_profile(gamma: float = 1.0) -> bytes:
@@ -208,7 +211,8 @@ def test_red_is_red(data):
     assert np.abs(read_picture(data).rgb.astype(int) - RED).max() <= 6
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tail", [b"junk" * 999, bytes(100_000), b"\0\0\0\x18ftypmp42" + bytes(5000)])
@@ -332,7 +336,8 @@ def test_metadata_of_any_size_and_kind_are_written_or_left_out():
         assert ("xmp" in image.info) == (format in ("PNG", "WEBP"))
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
+# --- names
+# ------------------------------------------------------------------------------------------------------------
 
 NAMES = [
     *("with space.png", "Übung 写真 🎈.png", "-dash.png", "UPPER.PNG", "no suffix", "two.tar.gz", "a#b?c%41.png"),
@@ -393,7 +398,8 @@ def test_a_locale_without_letters(photo, tmp_path):
     assert (tmp_path / "Übung.obic").exists()
 
 
-# --- folders and outputs ----------------------------------------------------------------------------------------------
+# --- folders and outputs
+# ----------------------------------------------------------------------------------------------
 
 
 def test_two_names_where_other_commands_have_an_output(obic, photo):
@@ -537,7 +543,8 @@ def test_python_says_the_same(photo):
 
 
 def test_a_coded_file_is_not_called_a_picture(obic, photo):
-    """ "encode photo.jpg -o photo.png": nobody means that, and there may be a picture of that name."""
+    """ "encode photo.jpg -o photo.png": nobody means that, and there may be a picture of that
+    name."""
     for name in ("x.png", "x.JPG", "photo.webp"):
         done = encode(obic, "photo.png", "-o", name)
         assert (done.code, done.err.count("\n")) == (2, 1)

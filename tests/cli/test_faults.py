@@ -1,4 +1,5 @@
-"""The command as processes, when things go wrong around it: rivals, full disks, closed pipes, signals, no home.
+"""The command as processes, when things go wrong around it: rivals, full disks, closed pipes,
+signals, no home.
 
 An output is whole or not there; nothing else is left behind; the exit code tells what happened.
 """
@@ -44,14 +45,16 @@ def photo(tmp_path) -> Path:
 
 
 def run(*arguments, cwd, **options):
-    """One command line, with the tiny weights: its exit code, standard output and standard error."""
+    """One command line, with the tiny weights: its exit code, standard output and standard
+    error."""
     environment = {**os.environ, "OBIC_WEIGHTS": str(GOLDEN), **options.pop("env", {})}
     command = [*OBIC, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=300, env=environment, **options)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-# --- rivals ----------------------------------------------------------------------------------------------------------
+# --- rivals
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_processes_that_write_the_same_name_leave_one_whole_file(large):
@@ -69,7 +72,8 @@ def test_processes_that_write_the_same_name_leave_one_whole_file(large):
     assert sorted(os.listdir(large.parent)) == ["large.obic", "out.obic"]
 
 
-# --- no room ---------------------------------------------------------------------------------------------------------
+# --- no room
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -104,20 +108,23 @@ def test_a_folder_that_nobody_can_write(large):
     assert err.startswith("obic: /proc/")
 
 
-# --- pipes -----------------------------------------------------------------------------------------------------------
+# --- pipes
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("command", "code"), [("extract large.obic --layer 1 -o -", 1), ("info large.obic --json", 0)])
 def test_a_reader_that_wants_no_more(large, command, code, unbuffered):
-    """What fits into the pipe before the reader goes is no failure; what does not is one, without a word."""
+    """What fits into the pipe before the reader goes is no failure; what does not is one, without a
+    word."""
     line = f'"$0" -m obic {command} | head -c 100 | wc -c; exit ${{PIPESTATUS[0]}}'
     options = {"env": {**os.environ, "PYTHONUNBUFFERED": unbuffered}, "cwd": large.parent, "timeout": 60}
     done = subprocess.run(["bash", "-c", line, sys.executable], capture_output=True, **options)
     assert (done.stdout.strip(), done.stderr, done.returncode) == (b"100", b"", code)
 
 
-# --- signals ---------------------------------------------------------------------------------------------------------
+# --- signals
+# ---------------------------------------------------------------------------------------------------------
 
 ENDS = [(signal.SIGINT, 130, "\nobic: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")]
 HIT = """
@@ -138,8 +145,8 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(autouse=True, scope="module")
 def heard():
-    """Processes inherit that a signal is ignored, as it is under nohup and in the background of a script: the tests may
-    run there, the commands in them must not."""
+    """Processes inherit that a signal is ignored, as it is under nohup and in the background of a
+    script: the tests may run there, the commands in them must not."""
     ignored = [number for number, _, _ in ENDS if signal.getsignal(number) == signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.SIG_DFL)
@@ -195,7 +202,8 @@ def test_a_signal_while_coding(photo, number, code, err, several):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_time(photo, number):
-    """From start to end of the command, in twelve steps: whole or nothing, and no exit code but the two."""
+    """From start to end of the command, in twelve steps: whole or nothing, and no exit code but the
+    two."""
     out, line = photo.with_name("photo.obic"), [*OBIC, "encode", photo.name, "--mask", "none"]
     options = {"cwd": photo.parent, "env": {**os.environ, "OBIC_WEIGHTS": str(GOLDEN)}, "stderr": subprocess.PIPE}
     start = time.monotonic()
@@ -260,7 +268,8 @@ def test_a_signal_that_a_library_makes_another_error_of(obic, monkeypatch, numbe
     assert signal.getsignal(number) == before
 
 
-# --- nowhere to be at home ------------------------------------------------------------------------------------------
+# --- nowhere to be at home
+# ------------------------------------------------------------------------------------------
 
 
 def test_no_home_no_cache_no_temporary_folder(photo):

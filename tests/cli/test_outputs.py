@@ -118,7 +118,8 @@ def test_a_link_stays_one_and_what_it_leads_to_is_replaced():
 
 @posix
 def test_another_name_of_the_file_keeps_the_old_one():
-    """An output appears whole or not at all: it is a new file, and a hard link leads to the one there was."""
+    """An output appears whole or not at all: it is a new file, and a hard link leads to the one
+    there was."""
     Path("x").write_bytes(b"old")
     os.link("x", "other")
     write("x")
@@ -172,7 +173,8 @@ def test_the_workers_of_a_cluster_write_as_the_command_does():
         os.chmod("out/a.obic", 0o604)
 
 
-# --- a note where a name that nobody gave replaces a picture ----------------------------------------------------------
+# --- a note where a name that nobody gave replaces a picture
+# ----------------------------------------------------------
 
 
 def test_a_picture_that_is_replaced_without_being_named_is_told(obic, monkeypatch):

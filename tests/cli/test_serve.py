@@ -27,7 +27,8 @@ DATA = (GOLDEN / "two-layers.obic").read_bytes()
 
 @pytest.fixture
 def get(tmp_path, monkeypatch):
-    """get(path, Header="value") -> (status, headers, body) from a server of a folder with two files."""
+    """get(path, Header="value") -> (status, headers, body) from a server of a folder with two
+    files."""
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
     folder = tmp_path / "photos"
     (folder / "be low").mkdir(parents=True)

@@ -1,4 +1,5 @@
-"""obic in a shell: completion, the module, and names that only a shell would take for something else."""
+"""obic in a shell: completion, the module, and names that only a shell would take for something
+else."""
 
 import os
 import subprocess

@@ -82,7 +82,8 @@ def test_a_layer_is_coded_as_if_alone(two_layers, tiny_encoder):
 
 
 def test_the_other_layer_cannot_change_a_layer(tiny_encoder):
-    """Feature-domain masking: with other pixels outside the object's reach, its symbols stay the same."""
+    """Feature-domain masking: with other pixels outside the object's reach, its symbols stay the
+    same."""
     labels = np.zeros((400, 160), np.uint8)
     labels[:48] = 1
     first = picture(400, 160)

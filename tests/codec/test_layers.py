@@ -124,7 +124,8 @@ def test_fifteen_instances_at_most():
 
 
 def test_pixels_of_an_instance():
-    """Ragged edges stay; the pixels of a cell belong to one object, so the cells stay whose they were."""
+    """Ragged edges stay; the pixels of a cell belong to one object, so the cells stay whose they
+    were."""
     random = np.random.default_rng(3)
     classes = cells("1111.... 1111.222 .....222 33333222 33333222")
     classes[random.random(classes.shape) < 0.3] = 0

@@ -1,4 +1,5 @@
-"""Large pictures in tiles: nothing differs from the whole, and the networks are given what they see and no more."""
+"""Large pictures in tiles: nothing differs from the whole, and the networks are given what they see
+and no more."""
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_a_small_picture_is_one_tile_and_an_object_a_small_one():
 
 @pytest.mark.parametrize("part", ["analysis", "synthesis", "hyper_analysis", "hyper_synthesis"])
 def test_reach_is_how_far_a_network_sees(deep, part):
-    """Gradients of one place of the coarsest grid: none from beyond the reach, some from its edge."""
+    """Gradients of one place of the coarsest grid: none from beyond the reach, some from its
+    edge."""
     network, distance = getattr(deep, part), getattr(DEEP.reach, part, DEEP.reach.transforms)
     places = 2 * distance + 3
     grain = {"analysis": 16, "hyper_analysis": 4}.get(part, 1)

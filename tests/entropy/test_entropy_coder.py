@@ -60,7 +60,8 @@ def test_round_trip_and_oracle(data):
 
 @pytest.mark.parametrize("row", [1, 2, 20, 40, 63])
 def test_constriction_uses_exactly_our_counts(row):
-    """Decoding a quantile just inside each symbol's interval, and just below it, finds every edge of the table."""
+    """Decoding a quantile just inside each symbol's interval, and just below it, finds every edge
+    of the table."""
     counts = TABLES.counts[row]
     left = np.concatenate([[0], np.cumsum(counts)])
     scale = (2**64 - 1) >> 24
@@ -80,7 +81,8 @@ def test_known_bytes():
 
 
 def test_carries_and_long_runs():
-    """Streams that make the encoder hold words back: the interval straddles a boundary for a long time."""
+    """Streams that make the encoder hold words back: the interval straddles a boundary for a long
+    time."""
     narrow = np.array([2**23 - 1, 2, 2**23 - 1], np.int32)
     for tail in ([0] * 40, [2] * 40, [1] * 40):
         symbols = [1] * 60 + tail
@@ -103,7 +105,8 @@ def test_the_end_costs_less_than_half_a_byte():
 
 
 def test_only_the_shortest_stream_is_accepted():
-    """What passes is what an encoder writes. Damage can pass too, as other symbols: that is the checksum's business."""
+    """What passes is what an encoder writes. Damage can pass too, as other symbols: that is the
+    checksum's business."""
     random = np.random.default_rng(1)
     counts = TABLES.counts[40]
     symbols = random.choice(130, 60, p=counts / counts.sum())

@@ -1,4 +1,5 @@
-"""Label map, layers and container together, without a network: what the codec does with integers."""
+"""Label map, layers and container together, without a network: what the codec does with
+integers."""
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ def assert_same(layers, symbols, indices):
 
 
 def pixels_of(kind, height, width, n_layers, seed):
-    """A label map of pixels: one layer everywhere, one object of one pixel, or random patches of 16 pixels."""
+    """A label map of pixels: one layer everywhere, one object of one pixel, or random patches of 16
+    pixels."""
     if kind == "full":
         return np.full((height, width), n_layers - 1, np.uint8)
     pixels = np.zeros((height, width), np.uint8)

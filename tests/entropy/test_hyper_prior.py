@@ -106,7 +106,8 @@ def test_arrays_that_do_not_fit_are_refused(changes):
 
 
 def test_the_regression_finds_what_neighbours_tell():
-    """Smooth maps: the mean of the four corners, or of the two or four beside, is a better guess than the offset."""
+    """Smooth maps: the mean of the four corners, or of the two or four beside, is a better guess
+    than the offset."""
     random = np.random.default_rng(0)
     latents = []
     for _ in range(60):

@@ -1,4 +1,5 @@
-"""The pixel mask: there and back, damage, limits, the alpha it gives, and the specification's own reader."""
+"""The pixel mask: there and back, damage, limits, the alpha it gives, and the specification's own
+reader."""
 
 import io
 
@@ -63,7 +64,8 @@ def test_the_reader_made_from_the_specification(seed):
 
 
 def test_few_bytes():
-    """A smooth edge costs less than a quarter of what a PNG needs; cells that are full cost next to nothing."""
+    """A smooth edge costs less than a quarter of what a PNG needs; cells that are full cost next to
+    nothing."""
     labels = disc(320)
     png = io.BytesIO()
     Image.fromarray(labels > 0).save(png, "PNG", optimize=True)
@@ -115,7 +117,8 @@ def test_mixed_cells_have_a_bound(monkeypatch):
         encode_pixel_mask(labels, cells)
 
 
-# --- in a file --------------------------------------------------------------------------------------------------------
+# --- in a file
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

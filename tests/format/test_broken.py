@@ -1,4 +1,5 @@
-"""The corpus of broken files (tests/broken): each gives the error that the specification names for it, and no more."""
+"""The corpus of broken files (tests/broken): each gives the error that the specification names for
+it, and no more."""
 
 import json
 import os
@@ -67,7 +68,8 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES)
 def test_no_command_fails_in_another_way(line, obic):
-    """Each succeeds, as far as it reads, or fails with the file's own error, or finds that the layer is absent."""
+    """Each succeeds, as far as it reads, or fails with the file's own error, or finds that the
+    layer is absent."""
     for name in BROKEN_FILES:
         shutil.copy(HERE / f"{name}.obic", "broken.obic")
         done = obic(*line.format("broken.obic", "broken.obic").split())
@@ -124,7 +126,8 @@ def test_an_option_moves_the_limit_of_pictures(obic, line):
 
 
 def test_a_download_that_was_cut_off_shows_the_object(obic, tmp_path):
-    """At every length: from the end of the object's bytes on it is there, and before that an error says why."""
+    """At every length: from the end of the object's bytes on it is there, and before that an error
+    says why."""
     data = (GOLDEN / "two-layers.obic").read_bytes()
     container = open_container(data)
     complete = data.index(container.read_layer(1)) + container.layer_bytes(1) + 2

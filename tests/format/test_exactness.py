@@ -1,6 +1,8 @@
-"""The same symbols from the same file, whatever computes: threads, memory layout, library, precision, device.
+"""The same symbols from the same file, whatever computes: threads, memory layout, library,
+precision, device.
 
-`make exactness` prints the hashes of the golden files' symbols, to compare machines; docs/reliability.md has a table.
+`make exactness` prints the hashes of the golden files' symbols, to compare machines;
+docs/reliability.md has a table.
 """
 
 import itertools
@@ -69,7 +71,8 @@ def largest_difference(name, model):
 
 @pytest.mark.parametrize(("threads", "layout", "onednn"), SETTINGS)
 def test_a_decoder_in_any_setting(torch_decoder, threads, layout, onednn):
-    """Every golden file: the symbols exactly, the pixels nearly (bfloat16 has 8 bits where float32 has 24)."""
+    """Every golden file: the symbols exactly, the pixels nearly (bfloat16 has 8 bits where float32
+    has 24)."""
     synthesis = torch_decoder.backend.network.synthesis
     with setting(torch_decoder, threads, layout, onednn):
         for dtype, tolerance in ((torch.float32, 2), (torch.float64, 2), (torch.bfloat16, 8)):
@@ -80,7 +83,8 @@ def test_a_decoder_in_any_setting(torch_decoder, threads, layout, onednn):
 
 @pytest.mark.parametrize(("threads", "layout", "onednn"), SETTINGS)
 def test_an_encoder_in_any_setting(torch_encoder, threads, layout, onednn):
-    """What was coded in any setting decodes to the integers that were coded, in this and in the plain one."""
+    """What was coded in any setting decodes to the integers that were coded, in this and in the
+    plain one."""
     with setting(torch_encoder, threads, layout, onednn):
         coder = codec.PictureEncoder(picture(70, 100), disc(70, 100), 2, model=torch_encoder, pixel_alpha=True)
         data = coder.encode((60, 90))
@@ -114,7 +118,8 @@ def test_the_command_prints_the_hashes(monkeypatch, capsys):
 
 
 def test_noise_in_every_float_part_does_not_change_symbols(torch_decoder):
-    """Rounding of 1e-3 everywhere in the decoder's networks moves pixels a little, symbols not at all."""
+    """Rounding of 1e-3 everywhere in the decoder's networks moves pixels a little, symbols not at
+    all."""
     with torch.no_grad():
         for parameter in torch_decoder.backend.network.parameters():
             parameter.mul_(1 + 1e-3 * torch.randn_like(parameter))
@@ -122,7 +127,8 @@ def test_noise_in_every_float_part_does_not_change_symbols(torch_decoder):
     assert 0 < largest_difference("two-layers", torch_decoder) < 16
 
 
-# --- what is written is read back ------------------------------------------------------------------------------------
+# --- what is written is read back
+# ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""Makes a new set of golden files: `python tests/golden/make.py v3 [v2]`. It never touches a set that is there.
+"""Makes a new set of golden files: `python tests/golden/make.py v3 [v2]`. It never touches a set
+that is there.
 
-A set is a folder of weights with one tiny model, files made with it, `expected.json` with the hash of each file's
-symbols, and the decoded pictures. The model is trained for a moment on the example pictures, or has the network of the
-older set that is named, with an entropy model fitted anew.
+A set is a folder of weights with one tiny model, files made with it, `expected.json` with the hash
+of each file's symbols, and the decoded pictures. The model is trained for a moment on the example
+pictures, or has the network of the older set that is named, with an entropy model fitted anew.
 """
 
 import hashlib

@@ -1,6 +1,8 @@
-"""Nothing that obic writes shows, in its metadata, more than its pixels do; what they say of the pixels is true.
+"""Nothing that obic writes shows, in its metadata, more than its pixels do; what they say of the
+pixels is true.
 
-One picture brings a mark in every place where metadata are known to hold pictures. It must not come out anywhere.
+One picture brings a mark in every place where metadata are known to hold pictures. It must not come
+out anywhere.
 """
 
 import base64
@@ -54,7 +56,8 @@ def number(order: str, value: int, kind: int = 3) -> tuple[int, bytes]:
 
 
 def full_of_marks(order: str = "<", orientation: int = LYING) -> bytes:
-    """EXIF with a thumbnail, a preview in every other place, sizes before turning, and things that are to stay."""
+    """EXIF with a thumbnail, a preview in every other place, sizes before turning, and things that
+    are to stay."""
     photo = {
         0x829A: (5, struct.pack(order + "II", 1, 250)),
         0x9201: (10, struct.pack(order + "ii", -7, 3)),
@@ -86,7 +89,8 @@ def told(data: bytes) -> dict:
 
 
 def check(exif: bytes, xmp: bytes, *, rewritten: bool = False) -> None:
-    """No mark, true numbers, and everything else; rewritten: by Pillow, which knows text in ASCII only."""
+    """No mark, true numbers, and everything else; rewritten: by Pillow, which knows text in ASCII
+    only."""
     for data in (exif, xmp):
         squeezed = b"".join(data.split())
         assert MARK not in data
@@ -266,7 +270,8 @@ def test_a_picture_in_a_buffer_is_read_the_same(photo):
     check(picture.metadata[PART_EXIF], picture.metadata[PART_XMP])
 
 
-# --- what is written of it --------------------------------------------------------------------------------------------
+# --- what is written of it
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

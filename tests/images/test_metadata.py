@@ -1,4 +1,5 @@
-"""EXIF, ICC and XMP through a file: kept when asked, upright, written back; colours converted otherwise."""
+"""EXIF, ICC and XMP through a file: kept when asked, upright, written back; colours converted
+otherwise."""
 
 import io
 import json
@@ -35,7 +36,8 @@ def exif(orientation: int) -> bytes:
 
 @pytest.fixture
 def photo(obic, monkeypatch) -> Path:
-    """A picture 48 wide and 32 high, lying on its side in Display P3, with EXIF and XMP that say so; the tiny model."""
+    """A picture 48 wide and 32 high, lying on its side in Display P3, with EXIF and XMP that say
+    so; the tiny model."""
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
     pixels = np.zeros((48, 32, 3), np.uint8) + np.uint8([200, 60, 30])
     path = Path("photo.webp")
@@ -47,7 +49,8 @@ def metadata_of(path: str) -> dict[int, bytes]:
     return read_picture(path, keep_profile=True).metadata
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
+# --- reading
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_picture_brings_its_metadata_upright(photo):
@@ -114,7 +117,8 @@ def test_what_a_reader_would_refuse_is_not_written():
     assert kept({PART_EXIF: bytes(2**24 + 1)}, {PART_XMP}) == {}
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
+# --- writing
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
@@ -135,7 +139,8 @@ def test_a_format_without_profiles_gets_srgb(photo):
     assert not np.array_equal(written, wide)
 
 
-# --- through a file ---------------------------------------------------------------------------------------------------
+# --- through a file
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_kept_unless_asked(obic, photo):

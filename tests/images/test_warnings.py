@@ -1,4 +1,5 @@
-"""What libraries have to warn of is told once, as our notes are, and never as a Python warning with path and line."""
+"""What libraries have to warn of is told once, as our notes are, and never as a Python warning with
+path and line."""
 
 import io
 import subprocess

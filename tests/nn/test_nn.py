@@ -1,4 +1,5 @@
-"""The network's own rules: what each part may see, and that the training path does what coding does."""
+"""The network's own rules: what each part may see, and that the training path does what coding
+does."""
 
 import random
 from dataclasses import replace

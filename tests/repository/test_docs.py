@@ -1,4 +1,5 @@
-"""The documents: links lead somewhere, examples are command lines that obic takes, options are explained."""
+"""The documents: links lead somewhere, examples are command lines that obic takes, options are
+explained."""
 
 import re
 import shlex

@@ -1,4 +1,5 @@
-"""Nothing here needs POSIX: no module, no call, no path. Checked on any system, by taking POSIX away."""
+"""Nothing here needs POSIX: no module, no call, no path. Checked on any system, by taking POSIX
+away."""
 
 import ast
 import ntpath

@@ -18,7 +18,8 @@ def scene(height=240, width=320):
 
 
 def coarse(disc, places=16):
-    """Logits as a network has them: of a map with so many places on the short side, a little off."""
+    """Logits as a network has them: of a map with so many places on the short side, a little
+    off."""
     height, width = disc.shape
     return resized(np.roll(disc, 3, 1) * np.float32(8) - 4, places, places * width // height)
 

@@ -151,7 +151,8 @@ def test_numpy_computes_what_torch_does(backbone):
 
 
 def test_classes_of_a_large_picture_are_those_of_a_small_one(folded):
-    """Decided at the size that the network saw, and spread: nothing else is where nothing else was."""
+    """Decided at the size that the network saw, and spread: nothing else is where nothing else
+    was."""
     segmenter = DeepLabSegmenter(TorchDeepLab(folded), 64, threshold=-1e9)
     y, x = np.mgrid[:48, :64]
     small = np.dstack([4 * x, 5 * y, 2 * (x + y)]).astype(np.uint8)

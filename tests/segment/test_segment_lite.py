@@ -1,4 +1,5 @@
-"""DeepLab on EfficientNet-Lite2: the blocks, ImageNet's weights, their int8 file, and what training does with them."""
+"""DeepLab on EfficientNet-Lite2: the blocks, ImageNet's weights, their int8 file, and what training
+does with them."""
 
 import sys
 

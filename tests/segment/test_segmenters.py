@@ -1,4 +1,5 @@
-"""`--segmenter NAME`: names, what is installed, answers that do not follow the protocol; one's own, and rembg's."""
+"""`--segmenter NAME`: names, what is installed, answers that do not follow the protocol; one's own,
+and rembg's."""
 
 import sys
 from importlib.metadata import EntryPoint
@@ -169,7 +170,8 @@ def test_equal_names_of_classes_are_numbered(rgb):
     assert open_container(data).header.layer_names == ("background", "leaf-1", "leaf-2", "object-1")
 
 
-# --- entry points and the list ----------------------------------------------------------------------------------------
+# --- entry points and the list
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -223,7 +225,8 @@ def test_what_is_not_installed_is_said_in_one_line(obic, monkeypatch, name, modu
         assert name in done.err and done.err.rstrip().endswith(f"pip install 'obic[{extra}]'")
 
 
-# --- rembg, a fake one ------------------------------------------------------------------------------------------------
+# --- rembg, a fake one
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""`--segmenter torchvision:NETWORK`: its networks without their weights, which nothing here downloads."""
+"""`--segmenter torchvision:NETWORK`: its networks without their weights, which nothing here
+downloads."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ COLOURS = [(0, 0, 0), (255, 0, 0), (0, 255, 0)]
 
 
 class ByColour(nn.Module):
-    """Background where it is black, a dog where red, a person where green; at a quarter of the size."""
+    """Background where it is black, a dog where red, a person where green; at a quarter of the
+    size."""
 
     def __init__(self, wanted):
         super().__init__()

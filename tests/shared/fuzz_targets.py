@@ -1,7 +1,8 @@
-"""What any bytes are made into to try the readers, a target each: the header, the container, masks, streams, files.
+"""What any bytes are made into to try the readers, a target each: the header, the container, masks,
+streams, files.
 
-A target raises ObicError or nothing. Most make a file with valid checksums, so that the depths are reached. `fuzz.py`
-feeds them from a fuzzer, `test_fuzz.py` from hypothesis.
+A target raises ObicError or nothing. Most make a file with valid checksums, so that the depths are
+reached. `fuzz.py` feeds them from a fuzzer, `test_fuzz.py` from hypothesis.
 """
 
 import os
@@ -89,7 +90,8 @@ def stream(choices: Choices) -> None:
 
 
 def picture(choices: Choices) -> None:
-    """A golden file with a few things changed, through the decoder and the commands of the container."""
+    """A golden file with a few things changed, through the decoder and the commands of the
+    container."""
     data = changed_file(choices)
     read_bytes(data)
     opened = open_container(data, LIMITS)
@@ -100,7 +102,8 @@ def picture(choices: Choices) -> None:
 
 
 def command(choices: Choices) -> None:
-    """Such a file through a command line: a documented exit code, and an output exactly where that is 0."""
+    """Such a file through a command line: a documented exit code, and an output exactly where that
+    is 0."""
     path, out = folder() / "x.obic", folder() / "out"
     path.write_bytes(changed_file(choices))
     line = choices.one_of(
@@ -132,7 +135,8 @@ def read_bytes(data: bytes) -> None:
 
 
 def changed_file(choices: Choices) -> bytes:
-    """A golden file with one to four changes to its header, its label map, its streams or its parts."""
+    """A golden file with one to four changes to its header, its label map, its streams or its
+    parts."""
     fields, streams, parts = oracle.demux(choices.one_of(FILES).read_bytes())
     n = len(streams)
     order = [*range(1, n), 0]

@@ -1,13 +1,16 @@
-"""Tiny ONNX files for the tests, written by hand: a network of one operation from the picture to an output.
+"""Tiny ONNX files for the tests, written by hand: a network of one operation from the picture to an
+output.
 
-Protocol Buffers' wire format: https://protobuf.dev/programming-guides/encoding; the fields are those of onnx.proto.
+Protocol Buffers' wire format: https://protobuf.dev/programming-guides/encoding; the fields are
+those of onnx.proto.
 """
 
 FLOAT, UINT8, INT64 = 1, 2, 7  # TensorProto.DataType
 
 
 def network(operation, shape_in, shape_out, *, type_in=FLOAT, type_out=FLOAT, attributes=(), weight=None) -> bytes:
-    """A model with the input "x" and the output "y". weight: a second input of the operation, (dims, float bytes).
+    """A model with the input "x" and the output "y". weight: a second input of the operation,
+    (dims, float bytes).
 
     attributes: (name, int or list of ints) each.
     """

@@ -1,7 +1,8 @@
-"""A second reader of `.obic` files, written from bitstream_spec.md alone: no obic, no msgpack, no constriction.
+"""A second reader of `.obic` files, written from bitstream_spec.md alone: no obic, no msgpack, no
+constriction.
 
-Slow and strict on purpose. The tests hold it against the real one; where they differ, one of them or the
-specification is wrong.
+Slow and strict on purpose. The tests hold it against the real one; where they differ, one of them
+or the specification is wrong.
 """
 
 import binascii
@@ -40,7 +41,8 @@ def unpack(data, at=0):
 
 
 def take_checked(data, at, length, start=None):
-    """`length` bytes at `at` and the offset behind their checksum, which covers data[start : at + length]."""
+    """`length` bytes at `at` and the offset behind their checksum, which covers data[start : at +
+    length]."""
     covered = data[at if start is None else start : at + length]
     if not covered:
         return b"", at
@@ -113,7 +115,8 @@ class RangeDecoder:
         return value
 
     def is_shortest(self):
-        """Spec 5.1, "the end": the data is the shortest, then smallest, string in the final interval."""
+        """Spec 5.1, "the end": the data is the shortest, then smallest, string in the final
+        interval."""
         if self.range == MASK64:
             return self.data == b""
         if len(self.data) > self.at:

@@ -84,7 +84,8 @@ def display_p3() -> bytes:
 
 
 def tiff(order: str, *directories: dict, gap: bytes = b"") -> bytes:
-    """EXIF data from directories one behind the other: {tag: (type, value)}, a value being bytes or a directory."""
+    """EXIF data from directories one behind the other: {tag: (type, value)}, a value being bytes or
+    a directory."""
 
     def put(directory: dict, start: int, follows: list[dict]) -> bytes:
         fields, values = b"", gap

@@ -10,8 +10,9 @@ CHANNELS, HYPER_CHANNELS = 3, 2
 
 
 class Toy:
-    """A small entropy model with random integers: scales from skipped to wide at every quality. One with an odd seed
-    codes z in one pass, others in four; one in three has hidden units in its scale map."""
+    """A small entropy model with random integers: scales from skipped to wide at every quality. One
+    with an odd seed codes z in one pass, others in four; one in three has hidden units in its scale
+    map."""
 
     def __init__(self, seed=0):
         random = np.random.default_rng(seed)

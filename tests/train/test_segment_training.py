@@ -222,7 +222,8 @@ def test_unfolded_norms_give_what_the_folded_network_gives_and_learn_from_there(
     sizes = [unfolded.get_submodule(name).weight.square().mean((1, 2, 3)).sqrt() for _, name in norms(unfolded)]
     sizes = torch.cat(sizes)  # 0 in the second convolution of an untrained block
     assert torch.allclose(sizes[sizes > 0], torch.tensor(USUAL_WEIGHT), rtol=1e-3)
-    # On the pictures the statistics are from, a batch's own are the same, so training begins where the weights are.
+    # On the pictures the statistics are from, a batch's own are the same, so training begins where
+    # the weights are.
     rgb = torch.rand(8, 3, 64, 64)
     again = unfold_norms(folded, [rgb])
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""Training runs: as a process on a folder of one's own, in several processes, resumed, and from packed weights."""
+"""Training runs: as a process on a folder of one's own, in several processes, resumed, and from
+packed weights."""
 
 import csv
 import os

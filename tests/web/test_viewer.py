@@ -1,4 +1,5 @@
-"""The decoder, the element and the viewer in a real browser, from a server that is slow where it is told to be."""
+"""The decoder, the element and the viewer in a real browser, from a server that is slow where it is
+told to be."""
 
 import shutil
 import threading
@@ -29,8 +30,9 @@ pytestmark = [
 class Server:
     """`obic serve` in a thread.
 
-    log: (path, Range header) of each request. sent: bytes of the latest answer for each path. halt: files that, asked
-    for as a whole, stop after so many bytes until `go` is set. rangeless: paths for which ranges are not understood.
+    log: (path, Range header) of each request. sent: bytes of the latest answer for each path. halt:
+    files that, asked for as a whole, stop after so many bytes until `go` is set. rangeless: paths
+    for which ranges are not understood.
     """
 
     def __init__(self, folder: Path):
@@ -112,7 +114,8 @@ def server(folder, monkeypatch):
 
 @pytest.fixture
 def page(window, server):
-    """A page of the server with nothing on it, at the size of a desktop; it must not have had any error."""
+    """A page of the server with nothing on it, at the size of a desktop; it must not have had any
+    error."""
     window.resize(1200, 900)
     window.problems.clear()
     window.open(f"{server.address}/viewer/")
@@ -148,7 +151,8 @@ def golden(name: str) -> np.ndarray:
     return np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGBA"))
 
 
-# --- the package ------------------------------------------------------------------------------------------------------
+# --- the package
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_decode_in_a_worker(page, server):
@@ -261,7 +265,8 @@ def test_errors_come_through_the_worker(window, server, work, error):
     assert (name, ours) == (error, True) and message and "\n" not in message
 
 
-# --- the element ------------------------------------------------------------------------------------------------------
+# --- the element
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_the_element(page):
@@ -305,7 +310,8 @@ def test_the_element_waits_until_it_is_seen(page, server):
     page.wait("document.querySelector('obic-img').pixels.width === 100")
 
 
-# --- the viewer -------------------------------------------------------------------------------------------------------
+# --- the viewer
+# -------------------------------------------------------------------------------------------------------
 
 STATUS = "document.getElementById('status').textContent"
 PROBLEM = "document.getElementById('problem')"

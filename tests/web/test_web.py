@@ -38,13 +38,15 @@ def reader(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference():
-    """The tiny model of the second golden set, on the backend that computes in float32 everywhere."""
+    """The tiny model of the second golden set, on the backend that computes in float32
+    everywhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OBIC_WEIGHTS", str(GOLDEN.parent / "v2"))
         return codec.load_model("cpu", backend="numpy")
 
 
-# --- the golden and the broken files ----------------------------------------------------------------------------------
+# --- the golden and the broken files
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("folder", "name"), GOLDEN_FILES, ids=lambda value: getattr(value, "name", value))
@@ -96,7 +98,8 @@ def test_a_layer_that_is_not_there(reader):
     assert reader.picture(data, layers=["background"])[1]["error"] == "UsageError"
 
 
-# --- any bytes --------------------------------------------------------------------------------------------------------
+# --- any bytes
+# --------------------------------------------------------------------------------------------------------
 
 
 def attempt(work, *arguments):
@@ -232,7 +235,8 @@ def test_nothing_is_allocated_for_what_a_header_claims(reader):
     assert reader.ask(memory=True)["bytes"] - before < 50e6
 
 
-# --- the networks -----------------------------------------------------------------------------------------------------
+# --- the networks
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("speed", ["simd", "plain"])

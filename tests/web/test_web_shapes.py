@@ -1,4 +1,5 @@
-"""The networks of web/ in any shape that a model may have: widths that nothing suits, damped, with a look, in tiles."""
+"""The networks of web/ in any shape that a model may have: widths that nothing suits, damped, with
+a look, in tiles."""
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def reader(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory, reader):
-    """A model of a shape that nothing suits, with a look of its own, known to the reader: its folder of weights."""
+    """A model of a shape that nothing suits, with a look of its own, known to the reader: its
+    folder of weights."""
     folder = tmp_path_factory.mktemp("odd")
     torch.manual_seed(3)
     network = new_network(ODD)

@@ -1,1 +1,2 @@
-"""The codec: its design decisions, effort, rate control, pixel masks, and exactness between machines."""
+"""The codec: its design decisions, effort, rate control, pixel masks, and exactness between
+machines."""

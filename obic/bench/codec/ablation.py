@@ -1,8 +1,9 @@
-"""The worth of the decisions of LearntOBIC, each against its alternative: `python -m obic.bench.codec.ablation --help`.
+"""The worth of the decisions of LearntOBIC, each against its alternative: `python -m
+obic.bench.codec.ablation --help`.
 
-masking: in the feature domain (eq. 1) against the pixel domain (fig. 3). hyperprior: one for each layer (eq. 2, 3)
-against one for the picture. backbone: ResNet-34 against ResNet-101 in DeepLab (table 1). The networks are the shipped
-ones throughout: none is trained anew for the alternative.
+masking: in the feature domain (eq. 1) against the pixel domain (fig. 3). hyperprior: one for each
+layer (eq. 2, 3) against one for the picture. backbone: ResNet-34 against ResNet-101 in DeepLab
+(table 1). The networks are the shipped ones throughout: none is trained anew for the alternative.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def feature_masking(picture: TestPicture, quality: int, model: CodecModel) -> tu
 
 
 def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
-    """Each layer is a picture of its own, grey where the other is, with every cell it touches; both are decoded alone
-    and joined by the pixel mask, which the decoder then needs."""
+    """Each layer is a picture of its own, grey where the other is, with every cell it touches; both
+    are decoded alone and joined by the pixel mask, which the decoder then needs."""
     labels = labels_of(picture)
     owners = grid_labels(labels, 2, coverage=0)
     pixel_mask = encode_pixel_mask(labels, owners)
@@ -80,7 +81,8 @@ def pixel_masking(picture: TestPicture, quality: int, model: CodecModel) -> tupl
 
 
 def shared_hyperprior(picture: TestPicture, quality: int, model: CodecModel) -> tuple[np.ndarray, Figures]:
-    """One hyper-latent for the whole picture, which both layers' residuals lean on: neither can be had without it."""
+    """One hyper-latent for the whole picture, which both layers' residuals lean on: neither can be
+    had without it."""
     labels = labels_of(picture)
     owners = grid_labels(labels, 2)
     features = inference.analyse_all(model.backend, [picture.rgb])
@@ -148,7 +150,8 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 @torch.inference_mode()
 def backbones(data: Path, segmenters: Mapping[str, DeepLabSegmenter], side: int) -> Iterator[list[str]]:
-    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of `segmenters` on them."""
+    """Rows of a table: size, arithmetic and time of DeepLab with each backbone, and the IoU of
+    `segmenters` on them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     for name in BACKBONES:
@@ -178,7 +181,8 @@ def backbone_of(source: Path | bytes) -> str:
 def mask_sources(
     crops: Sequence[TestPicture], segmenter: DeepLabSegmenter, model: CodecModel
 ) -> Iterator[list[str]]:
-    """Rows of a table: the most that a better segmenter could give: its masks against the true ones."""
+    """Rows of a table: the most that a better segmenter could give: its masks against the true
+    ones."""
     for name in ("segmenter's", "true"):
         figures = []
         for picture in crops:
@@ -200,7 +204,8 @@ def mask_sources(
 def chosen_pictures(
     data: Path, segmenter: Callable[[np.ndarray], np.ndarray], every: dict[str, int]
 ) -> dict[str, list[TestPicture]]:
-    """Of the two sets every n-th picture of those with an object and a background. Raises PictureError."""
+    """Of the two sets every n-th picture of those with an object and a background. Raises
+    PictureError."""
     places = data / "kodak", data / "voc-eval.zip"
     for place in places:
         if not place.exists():
@@ -222,7 +227,8 @@ def replace_section(path: Path, name: str, text: str) -> None:
 
 
 def around_section(path: Path, name: str) -> tuple[str, str]:
-    """The text before and after a section, with its markers. Raises SystemExit if one of them is not there."""
+    """The text before and after a section, with its markers. Raises SystemExit if one of them is
+    not there."""
     start, end = (marker.format(name) for marker in (SECTION_BEGIN, SECTION_END))
     before, _, rest = path.read_text().partition(start)
     _, found, after = rest.partition(end)
@@ -233,7 +239,7 @@ def around_section(path: Path, name: str) -> tuple[str, str]:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.bench.codec.ablation", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.codec.ablation", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/ and voc-eval.zip")
     parser.add_argument("--every", type=number(), default=2, help="use every n-th Kodak picture")
     parser.add_argument("--crops-every", type=number(), default=6, help="use every n-th VOC crop")

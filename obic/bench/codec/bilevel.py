@@ -1,6 +1,8 @@
-"""`python -m obic.bench.codec.bilevel`: bytes of the pixel mask beside other coders of bi-level pictures.
+"""`python -m obic.bench.codec.bilevel`: bytes of the pixel mask beside other coders of bi-level
+pictures.
 
-Written to `docs/alpha.md`. The masks: VOC's, drawn by hand, all objects as one, and the segmenter's of Kodak pictures.
+Written to `docs/alpha.md`. The masks: VOC's, drawn by hand, all objects as one, and the segmenter's
+of Kodak pictures.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def obic_bytes(mask: np.ndarray) -> int:
 
 
 def jbig2_bytes(mask: np.ndarray) -> int:
-    """The ideal length of an adaptive code (Krichevsky-Trofimov) over the contexts of JBIG2's template."""
+    """The ideal length of an adaptive code (Krichevsky-Trofimov) over the contexts of JBIG2's
+    template."""
     padded = np.pad(mask.astype(np.int64), ((2, 0), (4, 4)))
     height, width = mask.shape
     context = np.zeros(mask.shape, np.int64)
@@ -81,7 +84,8 @@ CODERS: dict[str, Callable[[np.ndarray], int]] = {
 
 
 def masks(data: Path, every: int) -> dict[str, list[np.ndarray]]:
-    """The masks, bool [H, W], of each set by its name. Raises PictureError where a set has no object."""
+    """The masks, bool [H, W], of each set by its name. Raises PictureError where a set has no
+    object."""
     drawn = [picture.region(1) for picture in read_voc(data / "voc-eval.zip")[::every]]
     pictures, segment = read_folder(data / "kodak")[::every], codec.load_segmenter("auto")
     every_mask = {"VOC, drawn by hand": drawn, "Kodak, the segmenter's": [segment(each.rgb) > 0 for each in pictures]}

@@ -1,7 +1,9 @@
-"""Gain and cost of `--effort`: `python -m obic.bench.codec.effort --data data`. Writes docs/effort.md.
+"""Gain and cost of `--effort`: `python -m obic.bench.codec.effort --data data`. Writes
+docs/effort.md.
 
-Centre crops of Kodak pictures in one layer. The saving is the share of bytes by which a file is smaller than one of
-effort 0 with the same MS-SSIM, interpolated in the means between its qualities (log rate over dB).
+Centre crops of Kodak pictures in one layer. The saving is the share of bytes by which a file is
+smaller than one of effort 0 with the same MS-SSIM, interpolated in the means between its qualities
+(log rate over dB).
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def saving(point: Point, plain: list[Point]) -> float:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.bench.codec.effort", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.codec.effort", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/")
     parser.add_argument("--every", type=number(), default=6, help="use every n-th picture")
     most, within = len(EFFORT_STEPS) - 1, number(MIN_QUALITY + AROUND, MAX_QUALITY - AROUND)

@@ -1,7 +1,9 @@
-"""Do two machines read the same integers out of a file? Run `python -m obic.bench.codec.exactness FILE...` on both.
+"""Do two machines read the same integers out of a file? Run `python -m obic.bench.codec.exactness
+FILE...` on both.
 
-Prints what this machine is, a line with a hash for each file, and one over all of them. With `--backend`, and for
-PyTorch `--threads`, `--device` and `--no-onednn`, one machine stands for several. The golden files: `make exactness`.
+Prints what this machine is, a line with a hash for each file, and one over all of them. With
+`--backend`, and for PyTorch `--threads`, `--device` and `--no-onednn`, one machine stands for
+several. The golden files: `make exactness`.
 """
 
 import argparse
@@ -24,7 +26,8 @@ from obic.weights import CodecModel
 
 
 def symbols_hash(container: Container, model: CodecModel) -> str:
-    """SHA-256 over the integers of every layer a file has, by index: z, then r, little-endian int32, C order."""
+    """SHA-256 over the integers of every layer a file has, by index: z, then r, little-endian
+    int32, C order."""
     digest = hashlib.sha256()
     for entry in container.header.layers:
         if entry.length is not None:

@@ -1,4 +1,5 @@
-"""`python -m obic.bench.codec.ratecontrol`: are sizes met from below, how closely, and what does the search cost?
+"""`python -m obic.bench.codec.ratecontrol`: are sizes met from below, how closely, and what does
+the search cost?
 
 Written to `docs/ratecontrol.md`; the exit code is 1 where a file is not as it should be.
 """
@@ -43,8 +44,9 @@ the quality that was found.
 
 @dataclass(frozen=True)
 class Search:
-    """One search. outcome: one of GOOD, or what is wrong. miss: the share of the target that is left. tries: files
-    whose size was asked for. seconds: analysis, search and coding; fixed_seconds: without the search."""
+    """One search. outcome: one of GOOD, or what is wrong. miss: the share of the target that is
+    left. tries: files whose size was asked for. seconds: analysis, search and coding;
+    fixed_seconds: without the search."""
 
     target: str
     picture: str
@@ -109,7 +111,8 @@ def _outcome(rate: Rate, chosen: Sequence[int], n_bytes: int, most: int, coder: 
 
 
 def table(rows: Sequence[Search]) -> str:
-    """One line for each target: how many files are as they should be, misses of those that were met, and the cost."""
+    """One line for each target: how many files are as they should be, misses of those that were
+    met, and the cost."""
     lines = [
         "| asked for | met | none so small | none so large | wrong | mean miss | worst | tries | times one encode |",
         "|---|---|---|---|---|---|---|---|---|",

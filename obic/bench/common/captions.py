@@ -12,7 +12,8 @@ GAP, CAPTION = 6, 34  # pixels between the pictures of a sheet, and under each
 
 
 def captioned(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path) -> None:
-    """Pictures of one size, uint8 [H, W, 3], row by row, each with a caption of one or two lines under it."""
+    """Pictures of one size, uint8 [H, W, 3], row by row, each with a caption of one or two lines
+    under it."""
     height, width = rows[0][0][1].shape[:2]
     size = len(rows[0]) * (width + GAP) - GAP, len(rows) * (height + CAPTION)
     canvas = Image.new("RGB", size, "white")

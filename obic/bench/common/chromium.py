@@ -1,4 +1,5 @@
-"""A headless Chromium, driven over a pipe by the DevTools protocol: no driver, no port, no library. POSIX alone."""
+"""A headless Chromium, driven over a pipe by the DevTools protocol: no driver, no port, no library.
+POSIX alone."""
 
 import base64
 import json
@@ -19,7 +20,8 @@ FLAGS = (
 
 
 class Page:
-    """One page of a browser. Every method waits until it is done, and raises RuntimeError for an error in the page."""
+    """One page of a browser. Every method waits until it is done, and raises RuntimeError for an
+    error in the page."""
 
     def __init__(self, commands: int, answers: int):
         self._commands, self._answers = commands, answers
@@ -56,7 +58,8 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition: str, seconds: float = 120) -> None:
-        """Waits until an expression is true; until then it may fail, as it does while another page is loaded."""
+        """Waits until an expression is true; until then it may fail, as it does while another page
+        is loaded."""
         end, failure = time.monotonic() + seconds, None
         while time.monotonic() < end:
             try:
@@ -109,7 +112,8 @@ class Page:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
-    """A page of a new browser. profile: a folder that it may fill. Raises RuntimeError where no Chromium is there."""
+    """A page of a new browser. profile: a folder that it may fill. Raises RuntimeError where no
+    Chromium is there."""
     if CHROMIUM is None:
         raise RuntimeError("Chromium is not installed")
     commands, answers = os.pipe(), os.pipe()

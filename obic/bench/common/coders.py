@@ -1,4 +1,5 @@
-"""Coders for one picture: files at any quality, and back. obic in its variants, and other codecs in use today."""
+"""Coders for one picture: files at any quality, and back. obic in its variants, and other codecs in
+use today."""
 
 from __future__ import annotations
 
@@ -103,12 +104,14 @@ class RivalCoder:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
     def parts(self, data: bytes) -> dict[str, float]:
-        """payload: the bytes of the file without the boxes of HEIF and AVIF, all of it for other formats."""
+        """payload: the bytes of the file without the boxes of HEIF and AVIF, all of it for other
+        formats."""
         return {"payload": len(data) - _box_bytes(data)}
 
 
 def _box_bytes(data: bytes) -> int:
-    """Bytes of an ISO base media file that are not in its media data boxes; 0 if the file is none."""
+    """Bytes of an ISO base media file that are not in its media data boxes; 0 if the file is
+    none."""
     if data[4:8] != b"ftyp":
         return 0
     place, media = 0, 0
@@ -121,7 +124,8 @@ def _box_bytes(data: bytes) -> int:
 
 
 class ObicCoder:
-    """A picture in obic: `encoder` analysed it, the objects get `boost` more than the quality, the background less.
+    """A picture in obic: `encoder` analysed it, the objects get `boost` more than the quality, the
+    background less.
 
     Qualities go beyond 1..100 by the boost, until every layer stands at its lowest or highest.
     """
@@ -139,7 +143,8 @@ class ObicCoder:
         return codec.decode_picture(open_container(data), self._model).rgb
 
     def parts(self, data: bytes) -> dict[str, float]:
-        """Where the bytes are: header (with checksums), mask, and z and residual of each side of the picture."""
+        """Where the bytes are: header (with checksums), mask, and z and residual of each side of
+        the picture."""
         container = open_container(data)
         result: dict[str, float] = {"header_bytes": container.overhead_bytes, "mask_bytes": container.mask_bytes}
         for index, side in enumerate(("background", "object")[: self._n_layers]):
@@ -157,7 +162,8 @@ def layer_hyper_bytes(container: Container, index: int, model: CodecModel) -> fl
 
 
 def hyper_bytes(z: np.ndarray, cells: np.ndarray, quality: int, model: CodecModel) -> float:
-    """The ideal code length in bytes of a hyper-latent int32 [Z, h4, w4] of some cells, bool [h, w].
+    """The ideal code length in bytes of a hyper-latent int32 [Z, h4, w4] of some cells, bool [h,
+    w].
 
     An escape counts as its first symbol.
     """

@@ -1,7 +1,9 @@
-"""HaarPSI: perceptual similarity of two pictures, from Haar wavelets of three scales. No trained network, no download.
+"""HaarPSI: perceptual similarity of two pictures, from Haar wavelets of three scales. No trained
+network, no download.
 
-Source: Reisenhofer, Bosse, Kutyniok, Wiegand: "A Haar wavelet-based perceptual similarity index for image quality
-assessment", Signal Processing: Image Communication 61 (2018); constants fitted there, not here.
+Source: Reisenhofer, Bosse, Kutyniok, Wiegand: "A Haar wavelet-based perceptual similarity index for
+image quality assessment", Signal Processing: Image Communication 61 (2018); constants fitted there,
+not here.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
 
 def haarpsi(a: Tensor, b: Tensor, regions: Tensor) -> Tensor:
-    """a, b: [B, 3, H, W] in 0..1; regions: [B, R, H, W] weights -> [B, R] in 0..1, 1 for equal pictures.
+    """a, b: [B, 3, H, W] in 0..1; regions: [B, R, H, W] weights -> [B, R] in 0..1, 1 for equal
+    pictures.
 
-    The index is a mean over positions weighted by the coarsest wavelet's response; a region's weights multiply that.
-    NaN where a region is empty.
+    The index is a mean over positions weighted by the coarsest wavelet's response; a region's
+    weights multiply that. NaN where a region is empty.
     """
     (y, chroma), (y2, chroma2) = _planes(a), _planes(b)
     responses, responses2 = _haar(y), _haar(y2)  # [B, SCALES, direction, h, w]
@@ -52,7 +55,8 @@ def _haar(y: Tensor) -> Tensor:
 
 
 def _window(x: Tensor, kernel: Tensor) -> Tensor:
-    """Correlation of every plane with a kernel of even side, of the same size as the plane; zeros beyond the border."""
+    """Correlation of every plane with a kernel of even side, of the same size as the plane; zeros
+    beyond the border."""
     side = len(kernel)
     padded = F.pad(x, [(side - 1) // 2, side // 2] * 2)
     return F.conv2d(padded.flatten(0, 1)[:, None], kernel[None, None])[:, 0].unflatten(0, x.shape[:2])

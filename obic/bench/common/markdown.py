@@ -15,7 +15,8 @@ def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def prose(text: str) -> str:
-    """Markdown with its paragraphs and lists wrapped, and tables, headings, pictures and comments as they are."""
+    """Markdown with its paragraphs and lists wrapped, and tables, headings, pictures and comments
+    as they are."""
     blocks = text.split("\n\n")
     return "\n\n".join(block if block[:1] in "|#!<" else _wrapped(block) for block in blocks)
 

@@ -23,12 +23,12 @@ TOLERANCE = 0.01  # of a file's size: how near is near enough
 def measure(
     picture: TestPicture, coder: Coder, targets: Iterable[float], searched: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """For each target, in bits a pixel: the file nearest to it in size, as a flat dictionary. Not searched: the targets
-    are qualities, and the file is that of the quality.
+    """For each target, in bits a pixel: the file nearest to it in size, as a flat dictionary. Not
+    searched: the targets are qualities, and the file is that of the quality.
 
-    target, quality, bytes and payload (those that are not boxes of HEIF or AVIF; the target is for them), bpp of the
-    payload, floor (it is the smallest file there is, and above the target), the parts the coder tells, and the
-    figures of `compare`.
+    target, quality, bytes and payload (those that are not boxes of HEIF or AVIF; the target is for
+    them), bpp of the payload, floor (it is the smallest file there is, and above the target), the
+    parts the coder tells, and the figures of `compare`.
     """
     encode = cache(coder.encode)
 
@@ -63,7 +63,8 @@ def nearest_file(coder: Coder, goal: float) -> bytes:
 
 
 def nearest(goal: float, qualities: range, size: Callable[[int], int]) -> int:
-    """The quality whose file is nearest to `goal` bytes, by ratio, or within 1 % of it. Sizes rise with qualities."""
+    """The quality whose file is nearest to `goal` bytes, by ratio, or within 1 % of it. Sizes rise
+    with qualities."""
 
     def distance(quality: int) -> float:
         return abs(math.log(size(quality) / goal))
@@ -86,10 +87,11 @@ def nearest(goal: float, qualities: range, size: Callable[[int], int]) -> int:
 
 
 def compare(decoded: np.ndarray, original: np.ndarray, regions: np.ndarray | None) -> dict[str, float]:
-    """ms_ssim, psnr, haarpsi and shift of the whole picture, and with a prefix those of object and background.
+    """ms_ssim, psnr, haarpsi and shift of the whole picture, and with a prefix those of object and
+    background.
 
-    decoded, original: uint8 [H, W, 3]; regions as in `TestPicture`. shift: how far the mean colour moved, in grey
-    levels. A region that is empty has no figures.
+    decoded, original: uint8 [H, W, 3]; regions as in `TestPicture`. shift: how far the mean colour
+    moved, in grey levels. A region that is empty has no figures.
     """
     masks = [np.ones(original.shape[:2], bool)]
     if regions is not None and (regions == 1).any() and (regions == 0).any():

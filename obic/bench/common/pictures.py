@@ -1,4 +1,5 @@
-"""The evaluation pictures: Kodak from a folder, PASCAL VOC from a zip, at its native size or as centre crops."""
+"""The evaluation pictures: Kodak from a folder, PASCAL VOC from a zip, at its native size or as
+centre crops."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ SMALLEST_SIDE = 176  # MS-SSIM has five scales of 11-tap windows
 
 @dataclass(frozen=True)
 class TestPicture:
-    """name; rgb uint8 [H, W, 3]; regions uint8 [H, W]: 1 = object, 0 = background, 255 = neither; None: not known."""
+    """name; rgb uint8 [H, W, 3]; regions uint8 [H, W]: 1 = object, 0 = background, 255 = neither;
+    None: not known."""
 
     __test__ = False  # no test case, whatever pytest thinks of the name
 
@@ -42,7 +44,8 @@ class PictureError(OSError):
 
 
 def read_folder(folder: Path) -> list[TestPicture]:
-    """Every picture of a folder that is large enough for MS-SSIM, in order of name. Raises PictureError."""
+    """Every picture of a folder that is large enough for MS-SSIM, in order of name. Raises
+    PictureError."""
     files = sorted(folder.glob("*"))
     files = [file for file in files if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")]
     pictures = (TestPicture(file.stem, pixels_of(file.read_bytes(), file, "RGB")) for file in files)
@@ -50,7 +53,8 @@ def read_folder(folder: Path) -> list[TestPicture]:
 
 
 def read_voc(path: Path) -> list[TestPicture]:
-    """The pictures of `read_labelled` that are large enough for MS-SSIM, by name. Raises PictureError."""
+    """The pictures of `read_labelled` that are large enough for MS-SSIM, by name. Raises
+    PictureError."""
     pictures = (
         TestPicture(name, rgb, np.where(classes == VOID, VOID, classes > 0).astype(np.uint8))
         for name, rgb, classes in read_labelled(path)
@@ -59,7 +63,8 @@ def read_voc(path: Path) -> list[TestPicture]:
 
 
 def read_labelled(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """NAME, rgb uint8 [H, W, 3] and labels uint8 [H, W] of every NAME.jpg, with NAME.png, of a zip, by name.
+    """NAME, rgb uint8 [H, W, 3] and labels uint8 [H, W] of every NAME.jpg, with NAME.png, of a zip,
+    by name.
 
     Raises PictureError, of what is missing before the first picture.
     """
@@ -80,7 +85,8 @@ def read_labelled(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def pixels_of(data: bytes, place: Path | str, mode: str | None = None) -> np.ndarray:
-    """The pixels of a picture file, in a mode of Pillow's or as they are. Raises PictureError, which says the place."""
+    """The pixels of a picture file, in a mode of Pillow's or as they are. Raises PictureError,
+    which says the place."""
     try:
         image = Image.open(io.BytesIO(data))
         return np.asarray(image.convert(mode) if mode else image)

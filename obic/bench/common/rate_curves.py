@@ -1,4 +1,5 @@
-"""From rows to curves: means over pictures, values at a rate, and Bjontegaard's difference of rate."""
+"""From rows to curves: means over pictures, values at a rate, and Bjontegaard's difference of
+rate."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ Curve = list[Point]  # by rising target
 def curves(rows: Iterable[Row]) -> dict[str, dict[str, Curve]]:
     """By set and codec: the means over the pictures at each target.
 
-    A region's mean is over the pictures that have one. pictures: how many there are; floor: how many of them have no
-    file as small as the target; file_bpp: with all boxes.
+    A region's mean is over the pictures that have one. pictures: how many there are; floor: how
+    many of them have no file as small as the target; file_bpp: with all boxes.
     """
     groups = defaultdict(list)
     for row in rows:
@@ -47,8 +48,8 @@ def _means(rows: Sequence[Row]) -> Point:
 
 
 def at_rate(curve: Curve, bpp: float, field: str, rate: str = "bpp") -> float | None:
-    """A mean figure at a mean rate: linear in the logarithm of the rate, MS-SSIM in dB. None if the rate lies more
-    than 3 % outside the curve."""
+    """A mean figure at a mean rate: linear in the logarithm of the rate, MS-SSIM in dB. None if the
+    rate lies more than 3 % outside the curve."""
     points = [(math.log(bits), value) for bits, value in _ascending(curve, field, rate)]
     wanted = math.log(bpp)
     if len(points) < 2 or not points[0][0] - REACH <= wanted <= points[-1][0] + REACH:
@@ -65,8 +66,9 @@ def scaled(point: Point, field: str) -> float:
 
 
 def bd_rate(anchor: Curve, test: Curve, field: str, anchor_rate: str = "bpp", test_rate: str = "bpp") -> float | None:
-    """How many per cent more bits `test` needs than `anchor` for the same quality, on average over the qualities that
-    both reach (Akima interpolation). None where these are less than a third of those of either."""
+    """How many per cent more bits `test` needs than `anchor` for the same quality, on average over
+    the qualities that both reach (Akima interpolation). None where these are less than a third of
+    those of either."""
     reference, other = _ascending(anchor, field, anchor_rate), _ascending(test, field, test_rate)
     if min(len(reference), len(other)) < 3:
         return None
@@ -82,7 +84,8 @@ def bd_rate(anchor: Curve, test: Curve, field: str, anchor_rate: str = "bpp", te
 
 
 def _ascending(curve: Curve, field: str, rate: str) -> list[tuple[float, float]]:
-    """(rate, value) with both rising: where several targets gave the smallest file, one point remains."""
+    """(rate, value) with both rising: where several targets gave the smallest file, one point
+    remains."""
     points: list[tuple[float, float]] = []
     for point in curve:
         if field in point and (not points or (point[rate] > points[-1][0] and scaled(point, field) > points[-1][1])):

@@ -1,4 +1,5 @@
-"""What the commands of the benchmark share: options, errors of one line, and checks that results can be written."""
+"""What the commands of the benchmark share: options, errors of one line, and checks that results
+can be written."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from obic.errors import ObicError
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """A decorator: a fault of files or options becomes one line on stderr and exit code 1, without a traceback."""
+    """A decorator: a fault of files or options becomes one line on stderr and exit code 1, without
+    a traceback."""
 
     @wraps(main)
     def run() -> None:
@@ -49,7 +51,8 @@ def number(low: int = 1, high: int | None = None) -> Callable[[str], int]:
 
 
 def writable(path: Path) -> Path:
-    """The path of a file for what will be measured; makes its folder. Raises OSError where it could not be written."""
+    """The path of a file for what will be measured; makes its folder. Raises OSError where it could
+    not be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -63,13 +66,15 @@ def writable(path: Path) -> Path:
 
 
 def page(out: Path | None, name: str, whole: bool) -> Path | None:
-    """The file `name` in the folder given by --out; else in docs if all is measured, or none. Raises as `writable`."""
+    """The file `name` in the folder given by --out; else in docs if all is measured, or none.
+    Raises as `writable`."""
     folder = out or (Path("docs") if whole else None)
     return folder and writable(folder / name)
 
 
 def extra(name: str) -> ModuleType:
-    """A package of the extra `bench`. Raises SystemExit, with what to install, where it is missing."""
+    """A package of the extra `bench`. Raises SystemExit, with what to install, where it is
+    missing."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

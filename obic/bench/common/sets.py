@@ -1,4 +1,5 @@
-"""The sets of evaluation pictures by name: Kodak, and PASCAL VOC at its native size and as crops."""
+"""The sets of evaluation pictures by name: Kodak, and PASCAL VOC at its native size and as
+crops."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ VOC_EVERY = 2  # pictures at the native size: every second one, or the whole wou
 
 
 def read_sets(kodak: Path, voc: Path, segmenter: Callable[[np.ndarray], np.ndarray]) -> dict[str, list[TestPicture]]:
-    """The evaluation sets that are there, by name. What the segmenter sees stands for a true object nobody knows.
+    """The evaluation sets that are there, by name. What the segmenter sees stands for a true object
+    nobody knows.
 
     Raises PictureError where there is none, or one cannot be used.
     """

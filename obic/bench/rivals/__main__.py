@@ -1,9 +1,11 @@
-"""`python -m obic.bench`: obic and other codecs on Kodak and PASCAL VOC, from files, every byte counted.
+"""`python -m obic.bench`: obic and other codecs on Kodak and PASCAL VOC, from files, every byte
+counted.
 
-Writes results.md, results.json, plots and pictures to --out, and the results section of --readme. What was measured
-stays in --cache, so that an interrupted run goes on where it was and new weights cost only what depends on them;
-delete that file after a change of the code that makes or measures files. The measurements of other codecs, which take
-longer than obic's, come with the repository and count for the same pictures and the same versions of those codecs.
+Writes results.md, results.json, plots and pictures to --out, and the results section of --readme.
+What was measured stays in --cache, so that an interrupted run goes on where it was and new weights
+cost only what depends on them; delete that file after a change of the code that makes or measures
+files. The measurements of other codecs, which take longer than obic's, come with the repository and
+count for the same pictures and the same versions of those codecs.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ def main() -> None:
 
 
 def write(folder: Path, result: dict[str, Any], sets: Mapping[str, Sequence[TestPicture]], device: str) -> None:
-    """results.md, results.json, the plots, and for Kodak the sheet; into `result` goes what it says of the example."""
+    """results.md, results.json, the plots, and for Kodak the sheet; into `result` goes what it says
+    of the example."""
     for name, of_set in result["curves"].items():
         figures.plot_rates(of_set, name, folder / f"rate-{results_page.slug(name)}.svg", published=name == KODAK)
     figures.plot_boost(result["boost"], result["default_boost"], folder / "boost.svg")
@@ -83,7 +86,7 @@ def write(folder: Path, result: dict[str, Any], sets: Mapping[str, Sequence[Test
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__.split("\n", 1)[1])
+    parser = argparse.ArgumentParser(prog="python -m obic.bench", description=__doc__.split("\n\n", 1)[1])
     parser.add_argument("--data", type=Path, required=True, help="folder that holds kodak/ or voc-eval.zip, or both")
     parser.add_argument("--quick", action="store_true", help="a few pictures at three rates; no files but with --out")
     parser.add_argument("-j", "--jobs", type=number(), default=os.cpu_count(), help="processes (default: one a core)")

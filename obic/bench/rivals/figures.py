@@ -79,10 +79,11 @@ def _save(figure: Any, path: Path) -> None:
 def sheet(
     pictures: Sequence[TestPicture], coders: Mapping[str, Sequence[Coder]], bpp: float, side: int, path: Path
 ) -> None:
-    """A row for each picture, a column for the original and each codec at the same bytes; squares round the object.
+    """A row for each picture, a column for the original and each codec at the same bytes; squares
+    round the object.
 
-    coders: by the column's title, one for each picture. Under each stand the file's bytes and MS-SSIM in dB, of the
-    whole picture.
+    coders: by the column's title, one for each picture. Under each stand the file's bytes and
+    MS-SSIM in dB, of the whole picture.
     """
     rows = []
     for number, picture in enumerate(pictures):
@@ -110,7 +111,8 @@ def _round_object(picture: TestPicture, side: int) -> tuple[slice, slice]:
 
 
 def example(source: Path, target: Path) -> int:
-    """A picture, what its file gives, and the object cut out of the same file on grey. Returns the file's bytes."""
+    """A picture, what its file gives, and the object cut out of the same file on grey. Returns the
+    file's bytes."""
     original = Image.open(source).convert("RGB")
     data = api.encode(original)
     cells = [original, api.decode(data)]
@@ -124,7 +126,8 @@ def example(source: Path, target: Path) -> int:
 
 
 def cutouts(source: Path, target: Path) -> None:
-    """A picture, and the object of its files on green: along the cells, and with the mask to the pixel."""
+    """A picture, and the object of its files on green: along the cells, and with the mask to the
+    pixel."""
     original = Image.open(source).convert("RGB")
     cells = [("original", np.asarray(original))]
     for alpha, title in (("grid", "along the cells"), ("pixel", "to the pixel")):

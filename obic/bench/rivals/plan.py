@@ -34,7 +34,8 @@ Plan = Mapping[str, Sequence[float]]  # rates by codec, of ONE_QUALITY qualities
 
 
 def _plan(split_rates: Sequence[float]) -> dict[str, Sequence[float]]:
-    """Everything at every rate; at `split_rates` also one layer, and two of equal qualities; every boost at one."""
+    """Everything at every rate; at `split_rates` also one layer, and two of equal qualities; every
+    boost at one."""
     plan: dict[str, Sequence[float]] = {boosted(boost): (BOOST_RATE,) for boost in BOOSTS}
     plan |= {DEFAULT: RATES, ONE_LAYER: split_rates, EQUAL: split_rates}
     return plan | dict.fromkeys(RIVALS, RATES)

@@ -1,6 +1,7 @@
 """Figures that others published, on Kodak unless said otherwise; none of them was measured here.
 
-MS-SSIM and PSNR in RGB, means over the 24 pictures; bits are those the sources count, often without a container.
+MS-SSIM and PSNR in RGB, means over the 24 pictures; bits are those the sources count, often without
+a container.
 """
 
 from typing import NamedTuple
@@ -45,8 +46,8 @@ ON_KODAK = (
     ),
 )
 
-# Xia, Liu, Ma: "Object-based image coding: a learning-driven revisit", table 2: PASCAL VOC 2012 at 320x320. Their
-# pictures are not ours, and their bits are estimates without mask and container.
+# Xia, Liu, Ma: "Object-based image coding: a learning-driven revisit", table 2: PASCAL VOC 2012 at
+# 320x320. Their pictures are not ours, and their bits are estimates without mask and container.
 IN_PAPER = (
     Published("JPEG 2000", "table 2", ((0.0675, 0.8339, 23.27),)),
     Published("BPG", "table 2", ((0.0671, 0.8669, 24.08),)),

@@ -50,7 +50,8 @@ def around(readme: Path) -> tuple[str, str]:
 
 
 def section(result: Mapping[str, Any]) -> str:
-    """The section with its markers. result: as `results.summarise` gives it, with "example_bytes"."""
+    """The section with its markers. result: as `results.summarise` gives it, with
+    "example_bytes"."""
     intro = (
         f"MS-SSIM of the 24 Kodak pictures, and PSNR at {RATE:g} bits per pixel; every codec codes each picture at "
         "the rate, and every byte of an obic file counts. [n]: n pictures have no file as small as that."

@@ -138,7 +138,8 @@ def rates(of_set: Mapping[str, Curve], figures: Sequence[Figure]) -> str:
 
 
 def rate_cell(curve: Curve, target: float, rate: str, figures: Sequence[Figure]) -> str:
-    """The figures at a rate; those of the smallest or the largest files, with their rate, where that is not far off."""
+    """The figures at a rate; those of the smallest or the largest files, with their rate, where
+    that is not far off."""
     reached = {field: at_rate(curve, target, field, rate) for field, _ in figures}
     values = {field: value for field, value in reached.items() if value is not None}
     if len(values) == len(reached):
@@ -222,7 +223,8 @@ def others(entries: Sequence[published.Published]) -> str:
 
 
 def curve_of(entry: published.Published) -> Curve:
-    """Published points as a curve that `rate_cell` takes. "psnr" is there where all points have it."""
+    """Published points as a curve that `rate_cell` takes. "psnr" is there where all points have
+    it."""
     named = [{"bpp": bpp, "ms_ssim": similarity, "target": bpp, "floor": 0} for bpp, similarity, _ in entry.points]
     known = [psnr for _, _, psnr in entry.points if psnr is not None]
     if len(known) == len(named):
@@ -231,7 +233,8 @@ def curve_of(entry: published.Published) -> Curve:
 
 
 def at_our_rates(one_quality: Curve | None) -> str:
-    """Published curves, and obic's with one quality for all pictures, at the rates of the other tables."""
+    """Published curves, and obic's with one quality for all pictures, at the rates of the other
+    tables."""
     figures: list[Figure] = [("ms_ssim", "{:.3f}".format)]
     curves = {entry.name: curve_of(entry) for entry in published.ON_KODAK}
     if one_quality:

@@ -1,4 +1,5 @@
-"""Carries out a plan, in parallel over pictures; every measurement is appended to a file of JSON lines at once."""
+"""Carries out a plan, in parallel over pictures; every measurement is appended to a file of JSON
+lines at once."""
 
 from __future__ import annotations
 
@@ -46,8 +47,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 class Cache:
-    """Rows that are already there: those given, and those in a file of one JSON object a line; what is added is on the
-    disk at once."""
+    """Rows that are already there: those given, and those in a file of one JSON object a line; what
+    is added is on the disk at once."""
 
     def __init__(self, path: Path, known: Iterable[Row] = ()):
         self._path = path
@@ -80,7 +81,8 @@ class Cache:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture in the codecs of one family, each at its rates: all of obic together, so that it is analysed once."""
+    """One picture in the codecs of one family, each at its rates: all of obic together, so that it
+    is analysed once."""
 
     set: str
     picture: TestPicture
@@ -106,7 +108,8 @@ class Job:
 
 
 def models(names: Sequence[str]) -> dict[str, str]:
-    """All else that the figures of each codec depend on: the weights of obic, the settings of others."""
+    """All else that the figures of each codec depend on: the weights of obic, the settings of
+    others."""
     network = f"{codec.load_model('cpu').fingerprint:08x}"
     segmenter = hashlib.sha256(segmenter_bytes()).hexdigest()[:8]
     own = {name: network if name == ONE_LAYER else f"{network} {segmenter}" for name in names}
@@ -127,7 +130,8 @@ def jobs(sets: Mapping[str, Sequence[TestPicture]], plans: Mapping[str, Plan]) -
 
 
 def run(work: Sequence[Job], cache: Cache, workers: int, device: str) -> list[Row]:
-    """The rows of all jobs, in order, from the cache or measured now: each worker is a process with one thread."""
+    """The rows of all jobs, in order, from the cache or measured now: each worker is a process with
+    one thread."""
     todo = [job for job in (job.without(cache) for job in work) if job.rates]
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:

@@ -25,7 +25,8 @@ MOST_BACKGROUND_LOST = 0.5  # dB of MS-SSIM that the background may lose to the 
 
 
 class Series(NamedTuple):
-    """A line of a table: a codec, and which of its bytes count ("bpp" is without the boxes of HEIF and AVIF)."""
+    """A line of a table: a codec, and which of its bytes count ("bpp" is without the boxes of HEIF
+    and AVIF)."""
 
     title: str
     codec: str
@@ -88,7 +89,8 @@ def bd_rates(of_set: Mapping[str, Curve]) -> dict[str, dict[str, float | None]]:
 
 
 def split(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
-    """The loss of two layers of equal qualities against one layer, at the same bytes, at each rate that both reach."""
+    """The loss of two layers of equal qualities against one layer, at the same bytes, at each rate
+    that both reach."""
     lines = []
     for rate in (point["target"] for point in of_set[ONE_LAYER]):
         two, one = (at_rate(of_set[name], rate, "ms_ssim") for name in (EQUAL, ONE_LAYER))
@@ -98,7 +100,8 @@ def split(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
 
 
 def boosts(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
-    """Every boost at BOOST_RATE, with the gains of object and background over equal qualities, in dB."""
+    """Every boost at BOOST_RATE, with the gains of object and background over equal qualities, in
+    dB."""
     every = {boost: _point(of_set.get(boosted(boost), []), BOOST_RATE) for boost in BOOSTS}
     found = {boost: point for boost, point in every.items() if point and "object_psnr" in point}
     lines = []
@@ -113,7 +116,8 @@ def boosts(of_set: Mapping[str, Curve]) -> list[dict[str, float]]:
 
 
 def best_boost(lines: list[dict[str, float]]) -> int | None:
-    """The largest boost at which the background loses at most MOST_BACKGROUND_LOST, interpolated between them."""
+    """The largest boost at which the background loses at most MOST_BACKGROUND_LOST, interpolated
+    between them."""
     rising = [line for line in lines if line["boost"] >= 0]
     for low, high in pairwise(rising):
         if high["background_gain"] < -MOST_BACKGROUND_LOST:
@@ -123,7 +127,8 @@ def best_boost(lines: list[dict[str, float]]) -> int | None:
 
 
 class Target(NamedTuple):
-    """A goal, the value measured, and whether it is met: value >= goal, or <= goal where `at_most`."""
+    """A goal, the value measured, and whether it is met: value >= goal, or <= goal where
+    `at_most`."""
 
     what: str
     goal: float

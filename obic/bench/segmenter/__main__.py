@@ -1,4 +1,5 @@
-"""`python -m obic.bench.segmenter`: foreground IoU and mIoU over labelled pictures, and false alarms.
+"""`python -m obic.bench.segmenter`: foreground IoU and mIoU over labelled pictures, and false
+alarms.
 
     python -m obic.bench.segmenter --data data/voc-eval.zip --empty data/train-*.zip --weights weights/segmenter.npz
     python -m obic.bench.segmenter --data data/voc-eval.zip --segmenter torchvision:deeplabv3_resnet101 --every 6
@@ -19,7 +20,7 @@ from obic.segment.adapters import resolve
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.bench.segmenter", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.segmenter", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="zip of NAME.jpg and NAME.png")
     parser.add_argument("--empty", type=Path, nargs="+", default=[], help="zips with the pictures without an object "
                         "that are held out of training (obic/train/segmenter/no_object.csv)")

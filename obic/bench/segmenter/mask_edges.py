@@ -1,6 +1,7 @@
 """How well the edge of a mask follows the object, before and after it is refined.
 
-Written to `docs/edges.md`. The masks are the segmenter's, of VOC pictures whose objects are drawn by hand.
+Written to `docs/edges.md`. The masks are the segmenter's, of VOC pictures whose objects are drawn
+by hand.
 
     python -m obic.bench.segmenter.mask_edges --data data --every 3 --weights runs/segmenter/last.pt --long-side 384
 """
@@ -58,7 +59,8 @@ alpha, which obic has not: how sure the segmenter is of each pixel within {soft}
 
 
 class Seen(NamedTuple):
-    """A picture uint8 [H, W, 3], its true labels uint8 [H, W], and the network's logits of "an object", float32."""
+    """A picture uint8 [H, W, 3], its true labels uint8 [H, W], and the network's logits of "an
+    object", float32."""
 
     rgb: np.ndarray
     truth: np.ndarray
@@ -66,7 +68,8 @@ class Seen(NamedTuple):
 
 
 def band(truth: np.ndarray) -> np.ndarray:
-    """bool [H, W]: no void, and within 8 pixels (of a chessboard's king) of the edge between object and background."""
+    """bool [H, W]: no void, and within 8 pixels (of a chessboard's king) of the edge between object
+    and background."""
     near = BAND + VOID_LINE
     known = truth != VOID
     both = [box_mean((known & side).astype(np.float32), near) > 0 for side in (truth > 0, truth == 0)]
@@ -116,7 +119,8 @@ def measure(seen: list[Seen], threshold: float, settings: Settings | None) -> tu
 
 
 def soft_alpha(seen: Seen, mask: np.ndarray, threshold: float, levels: int) -> int:
-    """Bytes of how sure the segmenter is of each pixel near the edge, in so many levels, by WebP without loss."""
+    """Bytes of how sure the segmenter is of each pixel near the edge, in so many levels, by WebP
+    without loss."""
     near = box_mean(mask.astype(np.float32), SOFT)
     share = (leaning(whole(seen.logits, threshold) - threshold, seen.rgb) + 1) / 2
     share = np.where((near > 0) & (near < 1), share, mask)
@@ -147,7 +151,7 @@ def rows(seen: list[Seen], threshold: float) -> Iterator[str]:
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m obic.bench.segmenter.mask_edges", description=__doc__.splitlines()[0]
+        prog="python -m obic.bench.segmenter.mask_edges", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds voc-eval.zip")
     parser.add_argument("--weights", type=Path, nargs="+", default=[Path("weights/segmenter.npz")],

@@ -1,4 +1,5 @@
-"""Foreground IoU and mIoU over labelled pictures, and false alarms in pictures without an object, of any segmenter."""
+"""Foreground IoU and mIoU over labelled pictures, and false alarms in pictures without an object,
+of any segmenter."""
 
 from __future__ import annotations
 
@@ -19,13 +20,14 @@ VOC_LABELS = len(CLASS_NAMES)
 
 
 def labelled_pictures(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of a zip with NAME.jpg and NAME.png: rgb uint8 [H, W, 3], labels uint8 [H, W] (0..20, 255 void, others
-    objects of no class). Raises as `read_labelled`."""
+    """Pairs of a zip with NAME.jpg and NAME.png: rgb uint8 [H, W, 3], labels uint8 [H, W] (0..20,
+    255 void, others objects of no class). Raises as `read_labelled`."""
     return ((rgb, labels) for _, rgb, labels in read_labelled(path))
 
 
 def empty_pictures(paths: Iterable[Path]) -> Iterator[np.ndarray]:
-    """The held-out pictures without an object among those of zips: uint8 [H, W, 3]. Raises PictureError."""
+    """The held-out pictures without an object among those of zips: uint8 [H, W, 3]. Raises
+    PictureError."""
     names = {f"{name}.webp" for name in no_object.names("held-out")}
     for path in paths:
         if not zipfile.is_zipfile(path):
@@ -38,12 +40,13 @@ def empty_pictures(paths: Iterable[Path]) -> Iterator[np.ndarray]:
 def score(
     segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """Void pixels do not count; every object is foreground, whatever its class, and also a label that is no class, in
-    the truth or in an answer. Classes are numbered as VOC's are.
+    """Void pixels do not count; every object is foreground, whatever its class, and also a label
+    that is no class, in the truth or in an answer. Classes are numbered as VOC's are.
 
-    Returns `fg_iou`, pooled over all pixels; `fg_iou_picture`, the mean over pictures; `miou`, the mean over the 21
-    classes of the pooled IoU (of those that occur, as VOC counts it; without the pixels of no class); `lost`, the share
-    of the pictures with an object in which none is found; `seconds` a picture.
+    Returns `fg_iou`, pooled over all pixels; `fg_iou_picture`, the mean over pictures; `miou`, the
+    mean over the 21 classes of the pooled IoU (of those that occur, as VOC counts it; without the
+    pixels of no class); `lost`, the share of the pictures with an object in which none is found;
+    `seconds` a picture.
     """
     confusion = np.zeros((VOC_LABELS + 1,) * 2, np.int64)  # true, predicted label; the last for all of no class
     each, seconds, with_object, lost = [], 0.0, 0, 0
@@ -73,9 +76,9 @@ def score(
 
 
 def presence(segment: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.ndarray]) -> dict[str, float]:
-    """False alarms in pictures without an object, uint8 [H, W, 3]: `empty_pictures`; `empty_area`, the mean share of a
-    picture that is taken for an object; `empty_found_none`, the share of pictures where nothing is. Not a number
-    without pictures."""
+    """False alarms in pictures without an object, uint8 [H, W, 3]: `empty_pictures`; `empty_area`,
+    the mean share of a picture that is taken for an object; `empty_found_none`, the share of
+    pictures where nothing is. Not a number without pictures."""
     areas = np.array([(segment(rgb) > 0).mean() for rgb in pictures])
     if not areas.size:
         return {"empty_pictures": 0, "empty_area": math.nan, "empty_found_none": math.nan}

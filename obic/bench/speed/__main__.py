@@ -1,5 +1,5 @@
-"""`python -m obic.bench.speed`: time and memory per picture, small to large, stage by stage, with targets and other
-codecs beside. Writes `docs/speed.md`."""
+"""`python -m obic.bench.speed`: time and memory per picture, small to large, stage by stage, with
+targets and other codecs beside. Writes `docs/speed.md`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ USUAL_SIZE, LARGE_SIZE, HUGE_SIZE = "768x512", "12 MP", "100 MP"
 PICTURE_SIZES = {"320x320": (320, 320), USUAL_SIZE: (768, 512), LARGE_SIZE: (4000, 3000), HUGE_SIZE: (10000, 10000)}
 FIRST = "kodim23"  # has objects
 REPEATS = 5  # of pictures up to 768x512; larger ones are coded once
-# What `obic` takes with numpy beside what it takes with PyTorch, from start to end: at most so much; and at most GB.
+# What `obic` takes with numpy beside what it takes with PyTorch, from start to end: at most so
+# much; and at most GB.
 RATIOS = (
     *(("320x320", "decode", 0.25), (USUAL_SIZE, "decode", 0.4), (USUAL_SIZE, "encode", 0.5)),
     (LARGE_SIZE, "decode", 1.0),
@@ -86,7 +87,8 @@ def mosaic(folder: Path, width: int, height: int) -> np.ndarray:
 
 
 def measure_rivals(rgb: dict[str, np.ndarray], n_bytes: int) -> list[list[str]]:
-    """Lines of a table: seconds of others on the same pictures, at about the bytes that obic has at 768x512."""
+    """Lines of a table: seconds of others on the same pictures, at about the bytes that obic has at
+    768x512."""
     lines = []
     for name in ("AVIF", "HEVC intra", "JPEG XL"):
         rival, image = RIVALS[name], Image.fromarray(rgb[USUAL_SIZE])
@@ -104,7 +106,8 @@ def measure_rivals(rgb: dict[str, np.ndarray], n_bytes: int) -> list[list[str]]:
 
 
 def per_second(data: bytes, model: CodecModel) -> float:
-    """Pictures decoded per second, BATCH at a time: one thread decodes integers while another synthesises."""
+    """Pictures decoded per second, BATCH at a time: one thread decodes integers while another
+    synthesises."""
 
     def decode(_: int) -> None:
         codec.decode_pictures([open_container(data) for _ in range(BATCH)], model)
@@ -155,8 +158,8 @@ def cpu_targets(measured: dict[str, tuple[Seconds, Seconds, bytes]], processes: 
 
 
 def run_processes(files: dict[str, Path], threads: int) -> Processes:
-    """`obic encode` and `obic decode` of every picture on the CPU, by backend, size and command: the faster of two
-    runs, or of one for large pictures, the backends in turn."""
+    """`obic encode` and `obic decode` of every picture on the CPU, by backend, size and command:
+    the faster of two runs, or of one for large pictures, the backends in turn."""
     processes: Processes = {}
     for title, path in files.items():
         for _ in range(2 if title in ("320x320", USUAL_SIZE) else 1):
@@ -180,7 +183,8 @@ def process_table(processes: Processes) -> str:
 
 
 def report(folder: Path, pictures: dict[str, np.ndarray], threads: int) -> str:
-    """The whole of docs/speed.md. folder: an empty one for the pictures, uint8 [H, W, 3] by the names of their sizes.
+    """The whole of docs/speed.md. folder: an empty one for the pictures, uint8 [H, W, 3] by the
+    names of their sizes.
     """
     files = {title: folder / f"{title.replace(' ', '-')}.png" for title in pictures}
     for title, path in files.items():

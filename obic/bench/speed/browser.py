@@ -1,7 +1,8 @@
-"""`python -m obic.bench.speed.browser`: the decoder for browsers beside the command, and downloads, for `docs/web.md`.
+"""`python -m obic.bench.speed.browser`: the decoder for browsers beside the command, and downloads,
+for `docs/web.md`.
 
-Needs the built viewer (`make web`) and Chromium. The page of `docs/web.md` is kept by hand above its last heading; what
-stands below is written here.
+Needs the built viewer (`make web`) and Chromium. The page of `docs/web.md` is kept by hand above
+its last heading; what stands below is written here.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from obic.weights import CodecModel
 STAGES = ("read", "segment", "analysis", "hyper", "context", "entropy", "synthesis", "pixels", "other")
 _TOLD = {"hyper-analysis": "hyper", "hyper-synthesis": "hyper"}  # stages of `obic.progress` under other names
 
-# A process reports the most memory it ever had, and at its start that is what its parent had: so a small one starts it.
+# A process reports the most memory it ever had, and at its start that is what its parent had: so a
+# small one starts it.
 _LAUNCH = """
 import os, subprocess, sys, time
 start = time.perf_counter()
@@ -46,7 +47,8 @@ Value = TypeVar("Value")
 
 
 class Process(NamedTuple):
-    """Cost of a command: seconds from start to end, seconds of all cores, and the most bytes in memory."""
+    """Cost of a command: seconds from start to end, seconds of all cores, and the most bytes in
+    memory."""
 
     seconds: float
     cpu_seconds: float
@@ -86,7 +88,8 @@ class _Clock:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within it everything is timed; "total" is all of it and "other" what belongs to no stage."""
+        """Within it everything is timed; "total" is all of it and "other" what belongs to no
+        stage."""
         coders: dict[str, Any] = {
             name: self.timed("entropy", getattr(LayerCoder, name)) for name in ("encode", "decode")
         }
@@ -101,7 +104,8 @@ class _Clock:
 def code_once(
     rgb: np.ndarray, model: CodecModel, segmenter: Callable[[np.ndarray], np.ndarray], device: str
 ) -> tuple[Seconds, Seconds, bytes]:
-    """Encoding a picture and decoding it again: default quality, two layers where the segmenter sees an object."""
+    """Encoding a picture and decoding it again: default quality, two layers where the segmenter
+    sees an object."""
     encoding, decoding = _Clock(device), _Clock(device)
     with encoding.running():
         labels = (encoding.timed("segment", segmenter)(rgb) > 0).astype(np.uint8)
@@ -116,7 +120,8 @@ def code_once(
 def measure_speed(
     pictures: Sequence[TestPicture], model: CodecModel, segmenter: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, float]:
-    """Medians over the pictures at the default quality: segment, encode (two layers; without segment), decode."""
+    """Medians over the pictures at the default quality: segment, encode (two layers; without
+    segment), decode."""
     runs = [code_once(picture.rgb, model, segmenter, "cpu") for picture in (pictures[0], *pictures)][1:]
     return {
         "segment": median(encoding["segment"] for encoding, _, _ in runs),
@@ -128,7 +133,8 @@ def measure_speed(
 def measure_stages(
     path: Path, model: CodecModel, segmenter: Callable[[np.ndarray], np.ndarray], device: str, repeats: int
 ) -> tuple[Seconds, Seconds, bytes]:
-    """`code_once` for a picture file: medians of so many runs after one that warms up (none before a single run).
+    """`code_once` for a picture file: medians of so many runs after one that warms up (none before
+    a single run).
 
     Beside the totals stand "read" of the picture file, and "pixels", the writing of a PNG.
     """
@@ -146,7 +152,8 @@ def measure_stages(
 def run_obic(
     *arguments: str | os.PathLike[str], threads: int, backend: str = "auto", device: str = "cpu"
 ) -> Process:
-    """`obic` with these arguments in a process of its own. Raises CalledProcessError where it fails."""
+    """`obic` with these arguments in a process of its own. Raises CalledProcessError where it
+    fails."""
     command = [sys.executable, "-c", _LAUNCH, sys.executable, "-m", "obic", *(os.fspath(each) for each in arguments)]
     # Modules compiled once, as an installer does it, whatever the environment says.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": ""}

@@ -1,6 +1,8 @@
-"""`python -m obic.bench.speed.throughput`: pictures per second, with workers (`-j`) and in batches (`batch_size`).
+"""`python -m obic.bench.speed.throughput`: pictures per second, with workers (`-j`) and in batches
+(`batch_size`).
 
-Written to `docs/throughput.md`. Workers are measured with the commands, start included; batches from Python.
+Written to `docs/throughput.md`. Workers are measured with the commands, start included; batches
+from Python.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ Value = TypeVar("Value")
 
 
 def with_workers(folder: Path, jobs: Sequence[int], threads: int, device: str) -> list[tuple[str, float, float]]:
-    """A label, and the seconds to encode and to decode all pictures of a folder, for each number of workers."""
+    """A label, and the seconds to encode and to decode all pictures of a folder, for each number of
+    workers."""
     rows = []
     for workers in jobs:
         with tempfile.TemporaryDirectory() as place:

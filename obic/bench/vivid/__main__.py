@@ -1,8 +1,10 @@
-"""Gain and cost of the vivid look: `python -m obic.bench.vivid --data data`. Writes docs/looks.md and looks.webp.
+"""Gain and cost of the vivid look: `python -m obic.bench.vivid --data data`. Writes docs/looks.md
+and looks.webp.
 
-Kodak pictures at low rates, one file each, decoded with every look. Detail: the mean difference of neighbouring
-pixels, as a share of the original's. Patches: the Fréchet distance of the patches decoded from those of the originals
-(`obic.bench.vivid.patches`). It is low where patches look like parts of photographs, whatever they show.
+Kodak pictures at low rates, one file each, decoded with every look. Detail: the mean difference of
+neighbouring pixels, as a share of the original's. Patches: the Fréchet distance of the patches
+decoded from those of the originals (`obic.bench.vivid.patches`). It is low where patches look like
+parts of photographs, whatever they show.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def coded(picture: TestPicture, model: CodecModel) -> list[bytes]:
 
 
 def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], features: PatchFeatures) -> list[str]:
-    """The cells of a line: MS-SSIM, PSNR, HaarPSI, detail and patches of decoded pictures, uint8 [H, W, 3]."""
+    """The cells of a line: MS-SSIM, PSNR, HaarPSI, detail and patches of decoded pictures, uint8
+    [H, W, 3]."""
     originals = [picture.rgb for picture in pictures]
     pairs = list(zip(decoded, originals, strict=True))
     figures = [compare(*pair, None) for pair in pairs]
@@ -67,7 +70,7 @@ def middle(rgb: np.ndarray) -> np.ndarray:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.bench.vivid", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.bench.vivid", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with kodak/")
     parser.add_argument("--every", type=number(), default=1, help="use every n-th picture")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")

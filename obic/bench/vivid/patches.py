@@ -1,7 +1,8 @@
 """How much detail a picture has, and how far its patches are from those of photographs.
 
-The Fréchet distance is between Gaussians fitted to features of all patches (Heusel et al. 2017; of patches, as Mentzer
-et al. 2020 have it), here from our own segmenter, one stage beyond those that looks are trained with.
+The Fréchet distance is between Gaussians fitted to features of all patches (Heusel et al. 2017; of
+patches, as Mentzer et al. 2020 have it), here from our own segmenter, one stage beyond those that
+looks are trained with.
 """
 
 from __future__ import annotations

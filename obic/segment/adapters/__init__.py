@@ -1,9 +1,10 @@
-"""Segmenters by name: `torchvision:deeplabv3_resnet101`, `rembg:u2net`, `onnx:FILE?...`, `python:module:attribute`, and
-the entry points `obic.segmenters` of other packages. Each kind is a module here, imported when it is asked for.
+"""Segmenters by name: `torchvision:deeplabv3_resnet101`, `rembg:u2net`, `onnx:FILE?...`,
+`python:module:attribute`, and the entry points `obic.segmenters` of other packages. Each kind is a
+module here, imported when it is asked for.
 
-Such a module has `load(rest, device)`: the segmenter for what follows the colon (raises ImportError where a package is
-missing, UsageError for a name or an option that there is not), and `names()`: (name, licence of its weights) of those
-it can list, or ImportError.
+Such a module has `load(rest, device)`: the segmenter for what follows the colon (raises ImportError
+where a package is missing, UsageError for a name or an option that there is not), and `names()`:
+(name, licence of its weights) of those it can list, or ImportError.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ GROUP = "obic.segmenters"  # of entry points
 
 
 class Kind(NamedTuple):
-    """How the names of a kind look, the extra that it needs, and the licence of weights that nobody here can know."""
+    """How the names of a kind look, the extra that it needs, and the licence of weights that nobody
+    here can know."""
 
     form: str
     extra: str | None
@@ -42,7 +44,8 @@ KINDS = {
 
 
 class Row(NamedTuple):
-    """A line of `table`: a name, whether it is installed or how to get it, and the licence of the weights."""
+    """A line of `table`: a name, whether it is installed or how to get it, and the licence of the
+    weights."""
 
     name: str
     installed: str
@@ -59,10 +62,11 @@ def check_name(name: str) -> str:
 
 
 def resolve(choice: str | Segmenter, device: str = "auto") -> Segmenter:
-    """The segmenter of a name other than "builtin", or a callable that follows the protocol, with its answers checked.
+    """The segmenter of a name other than "builtin", or a callable that follows the protocol, with
+    its answers checked.
 
-    device: "auto", "cpu" or "cuda", for PyTorch's. Raises UsageError for an unknown name, and with what to install;
-    ObicError where it cannot be loaded.
+    device: "auto", "cpu" or "cuda", for PyTorch's. Raises UsageError for an unknown name, and with
+    what to install; ObicError where it cannot be loaded.
     """
     if not isinstance(choice, str):
         return Checked(_name_of(choice), choice)
@@ -101,7 +105,8 @@ def table() -> Iterator[Row]:
 
 
 class Checked:
-    """A segmenter whose answers follow the protocol, or are an error that names it; void becomes background."""
+    """A segmenter whose answers follow the protocol, or are an error that names it; void becomes
+    background."""
 
     def __init__(self, name: str, segment: Callable[[np.ndarray], np.ndarray]):
         if not callable(segment):

@@ -1,7 +1,8 @@
 """`onnx:FILE?size=320&mean=0.5&std=1&threshold=0.5`: any network that segments, as an ONNX file.
 
-It takes one picture, [1, 3, h, w] or [1, h, w, 3], and its first output counts: integers are labels; one channel says
-where an object is, of no class; more are classes, of which the largest wins, the background's first.
+It takes one picture, [1, 3, h, w] or [1, h, w, 3], and its first output counts: integers are
+labels; one channel says where an object is, of no class; more are classes, of which the largest
+wins, the background's first.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from obic.segment.labels import label_map, resized
 VALUES = ("probability", "logit", "minmax")
 INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 SLACK = 1e-3  # by which a probability may miss 0..1
-# Antialiased, and as sharp as what most networks are trained on: U-2-Net small has a foreground IoU of 0.628 with it
-# and of 0.610 with bilinear scaling (every 6th VOC picture).
+# Antialiased, and as sharp as what most networks are trained on: U-2-Net small has a foreground IoU
+# of 0.628 with it and of 0.610 with bilinear scaling (every 6th VOC picture).
 SCALING = Image.Resampling.LANCZOS
 LEAST_SHARE = 1e-6  # of a probability, before its logit is taken
 
@@ -34,11 +35,12 @@ LEAST_SHARE = 1e-6  # of a probability, before its logit is taken
 class Options:
     """What the query says.
 
-    size: (width, height) of the picture that the network sees; None: what the file says. mean, std: of its colours in
-    0..1, one number or three; not used where it takes bytes. order: of the channels, "rgb" or "bgr". threshold: of the
-    probability from which on there is an object. values: what the output is: a "probability", a "logit", or anything,
-    to be stretched to 0..1 ("minmax"); None: a probability for one channel, logits for more. labels: a text file with
-    the name of a class in each line, the background's first.
+    size: (width, height) of the picture that the network sees; None: what the file says. mean, std:
+    of its colours in 0..1, one number or three; not used where it takes bytes. order: of the
+    channels, "rgb" or "bgr". threshold: of the probability from which on there is an object.
+    values: what the output is: a "probability", a "logit", or anything, to be stretched to 0..1
+    ("minmax"); None: a probability for one channel, logits for more. labels: a text file with the
+    name of a class in each line, the background's first.
     """
 
     size: tuple[int, int] | None = None
@@ -139,7 +141,8 @@ class OnnxSegmenter:
         return label_map(resized(objects, *rgb.shape[:2]) > _logit(self._options.threshold), classes)
 
     def _logits(self, planes: np.ndarray, kind: str) -> np.ndarray:
-        """Of one channel the logits; of several what differs from them by the same in each place."""
+        """Of one channel the logits; of several what differs from them by the same in each
+        place."""
         if kind == "logit":
             return planes
         if kind == "minmax":

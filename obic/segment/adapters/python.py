@@ -1,4 +1,5 @@
-"""`python:module:attribute`: a segmenter of one's own, from a module on Python's path or in the current folder."""
+"""`python:module:attribute`: a segmenter of one's own, from a module on Python's path or in the
+current folder."""
 
 from __future__ import annotations
 

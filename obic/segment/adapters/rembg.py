@@ -1,4 +1,5 @@
-"""`rembg:SESSION`: what stands out in a picture, by a session of rembg that computes on this machine. No classes."""
+"""`rembg:SESSION`: what stands out in a picture, by a session of rembg that computes on this
+machine. No classes."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ LICENCES = {  # of the weights, as their authors give it, by how a session's nam
 
 
 def load(rest: str, device: str) -> Segmenter:
-    """rest: the name of a session; there is no default. The weights are downloaded the first time, to rembg's cache.
+    """rest: the name of a session; there is no default. The weights are downloaded the first time,
+    to rembg's cache.
 
     Sessions that send the picture to somebody else's computer are refused.
     """
@@ -57,7 +59,8 @@ def _licence(session: str) -> str:
 
 
 def _rembg() -> ModuleType:
-    """The package. Raises ImportError; without its runtime rembg prints an essay and ends the process instead."""
+    """The package. Raises ImportError; without its runtime rembg prints an essay and ends the
+    process instead."""
     try:
         with redirect_stdout(sys.stderr):
             import rembg

@@ -1,6 +1,8 @@
-"""`torchvision:NETWORK`: its networks for semantic segmentation, with the weights that it downloads.
+"""`torchvision:NETWORK`: its networks for semantic segmentation, with the weights that it
+downloads.
 
-They are trained on the pictures of COCO that have classes of PASCAL VOC, whose numbers and names they use.
+They are trained on the pictures of COCO that have classes of PASCAL VOC, whose numbers and names
+they use.
 """
 
 from __future__ import annotations
@@ -41,8 +43,9 @@ def names() -> list[tuple[str, str]]:
 
 
 class TorchvisionSegmenter:
-    """network: pictures float32 [B, 3, h, w] -> {"out": logits [B, 1 + C, h, w]}. weights: of torchvision's
-    WeightsEnum: the names of the classes, and the size and the statistics that the network wants."""
+    """network: pictures float32 [B, 3, h, w] -> {"out": logits [B, 1 + C, h, w]}. weights: of
+    torchvision's WeightsEnum: the names of the classes, and the size and the statistics that the
+    network wants."""
 
     def __init__(self, network: Any, weights: Any):
         self._network = network.eval().requires_grad_(False)

@@ -1,4 +1,5 @@
-"""Weights of the codec network between runs: checkpoints, and packed weights read back into a network to train on."""
+"""Weights of the codec network between runs: checkpoints, and packed weights read back into a
+network to train on."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class Places:
                 raise ValueError(f"{place} is there already: go on with --resume, or name another --out")
 
     def newest(self) -> dict[str, Any]:
-        """The checkpoint that is furthest on, of those that are whole. Raises ValueError if there is none."""
+        """The checkpoint that is furthest on, of those that are whole. Raises ValueError if there
+        is none."""
         found = []
         for place in filter(Path.exists, self.all()):
             try:
@@ -78,7 +80,8 @@ class Places:
                 say(f"no second copy: {error}")
 
     def keep(self, content: Mapping[str, Any]) -> None:
-        """The averaged weights alone, in float16, named for their crops: course-050k.pt beside course.pt."""
+        """The averaged weights alone, in float16, named for their crops: course-050k.pt beside
+        course.pt."""
         if parallel.rank() == 0:
             path = self.out.with_name(f"{self.out.stem}-{content['log']['crops'] // 1000:03d}k.pt")
             state = {name: value.half() for name, value in content["state"].items()}
@@ -86,11 +89,12 @@ class Places:
 
 
 def read_codec(path: str | Path) -> dict[str, Any]:
-    """What is known of a codec in training: `shape`, `state` (averaged weights, float32) and `log`, and of a checkpoint
-    to go on with what `obic.train.codec.course` adds.
+    """What is known of a codec in training: `shape`, `state` (averaged weights, float32) and `log`,
+    and of a checkpoint to go on with what `obic.train.codec.course` adds.
 
-    path: a checkpoint, a small copy of one (.npz), or a folder of packed weights, of which the default codec counts:
-    with the first phases of a course behind it. Raises OSError, and ValueError if it is none of these.
+    path: a checkpoint, a small copy of one (.npz), or a folder of packed weights, of which the
+    default codec counts: with the first phases of a course behind it. Raises OSError, and
+    ValueError if it is none of these.
     """
     path = Path(path)
     if path.is_dir():
@@ -104,12 +108,14 @@ def read_codec(path: str | Path) -> dict[str, Any]:
 
 
 def checkpoint_log(path: str | Path) -> dict[str, Any]:
-    """What a codec's checkpoint says of its course (`obic.train.codec.course.Log`). Raises as `read_codec` does."""
+    """What a codec's checkpoint says of its course (`obic.train.codec.course.Log`). Raises as
+    `read_codec` does."""
     return read_codec(path)["log"]
 
 
 def load_checkpoint(path: str | Path) -> CodecNetwork:
-    """The network of a checkpoint, with its averaged weights; path as of `read_codec`, which says what is raised."""
+    """The network of a checkpoint, with its averaged weights; path as of `read_codec`, which says
+    what is raised."""
     return averaged_network(read_codec(path))
 
 
@@ -128,8 +134,8 @@ def new_network(shape: Shape) -> CodecNetwork:
 
 
 def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
-    """The network with what it lacks of the blocks, damping and hidden units of `shape`: at first that changes next to
-    nothing.
+    """The network with what it lacks of the blocks, damping and hidden units of `shape`: at first
+    that changes next to nothing.
 
     Raises ValueError if anything else differs.
     """
@@ -173,7 +179,8 @@ def _unpacked(folder: Path) -> CodecNetwork:
 
 
 def _at_levels(table: torch.Tensor, network: CodecNetwork) -> torch.Tensor:
-    """Values at each quality [100, C] -> at each level [levels, C], between which they are interpolated."""
+    """Values at each quality [100, C] -> at each level [levels, C], between which they are
+    interpolated."""
     level = quality_to_level(torch.arange(1.0, MAX_QUALITY + 1), network.shape.levels)
     shares = interpolate(torch.eye(network.shape.levels), level)
     return torch.linalg.lstsq(shares, table).solution

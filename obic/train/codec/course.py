@@ -1,7 +1,8 @@
 """A course: training that goes on, sitting after sitting, exactly where the last one stood.
 
-Its phases are counted in crops, and the rate of learning is held. Where it falls, that is a branch of its own: begun
-from a held checkpoint and kept apart, so that nothing ever goes on from weights that are wound down.
+Its phases are counted in crops, and the rate of learning is held. Where it falls, that is a branch
+of its own: begun from a held checkpoint and kept apart, so that nothing ever goes on from weights
+that are wound down.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ LOWEST_RATE = 0.1  # of what the course began with: more than six times back is 
 class Log:
     """Where a course stands, and its settings.
 
-    minutes: of all sittings; rate: what going back has left of the rates of learning, 0..1; usual: the mean loss of a
-    minute; decay_from, decay_crops: the count at which the rate began to fall, and the crops it takes (0: it is held).
+    minutes: of all sittings; rate: what going back has left of the rates of learning, 0..1; usual:
+    the mean loss of a minute; decay_from, decay_crops: the count at which the rate began to fall,
+    and the crops it takes (0: it is held).
     """
 
     steps: int = 0
@@ -75,14 +77,15 @@ class Course:
     def memory(self) -> float:
         """Crops that the average of the weights reaches back.
 
-        While the rate is held, as many as smooth out what the weights swing by. While it falls, the average must not
-        lag behind it: over a twentieth of the decay the rate falls by a twentieth, and at the end the weights hardly
-        move any more.
+        While the rate is held, as many as smooth out what the weights swing by. While it falls, the
+        average must not lag behind it: over a twentieth of the decay the rate falls by a twentieth,
+        and at the end the weights hardly move any more.
         """
         return min(MEMORY, MEMORY_OF_DECAY * self.log.decay_crops) if self.log.decay_crops else MEMORY
 
     def step(self) -> tuple[float, ...]:
-        """One update. -> loss, bits per pixel, distortion and the share of the hyper-latent, of this process."""
+        """One update. -> loss, bits per pixel, distortion and the share of the hyper-latent, of
+        this process."""
         log, device = self.log, self.batches.device
         pixels, labels = self.batches.draw()
         with mixed_precision(device):
@@ -106,8 +109,8 @@ class Course:
         return True
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, and more than `load_checkpoint` needs; `state` is the average. Called by all processes,
-        as each has random numbers of its own."""
+        """What `restore` takes, and more than `load_checkpoint` needs; `state` is the average.
+        Called by all processes, as each has random numbers of its own."""
         return {
             "shape": self.network.shape.as_dict(),
             "state": self.average.state,
@@ -119,8 +122,9 @@ class Course:
         }
 
     def restore(self, content: Mapping[str, Any]) -> None:
-        """Goes on from what a checkpoint holds (`checkpoint.read_codec`). What it lacks begins anew: without weights of
-        their own the average stands for them, optimisers warm up again, and crops are drawn from another seed."""
+        """Goes on from what a checkpoint holds (`checkpoint.read_codec`). What it lacks begins
+        anew: without weights of their own the average stands for them, optimisers warm up again,
+        and crops are drawn from another seed."""
         self.log = Log.of(content["log"])
         self.network.load_state_dict(content.get("raw", content["state"]))
         self.average.updates = content.get("updates", self.log.steps)
@@ -159,10 +163,11 @@ class Course:
 def train(course: Course, places: Places, minutes: float, save_every: float = 5.0) -> None:
     """A sitting of so many minutes, or to the end of the decay.
 
-    Writes a line of the curves every minute (beside the checkpoint, with .csv), saves the course every few minutes and
-    keeps the averaged weights of every SNAPSHOT_EVERY crops. A minute whose loss is far beyond the usual is undone: the
-    course goes back to what was saved last, with a lower rate of learning. Raises SystemExit when it was interrupted,
-    after saving; ValueError if it runs away again and again.
+    Writes a line of the curves every minute (beside the checkpoint, with .csv), saves the course
+    every few minutes and keeps the averaged weights of every SNAPSHOT_EVERY crops. A minute whose
+    loss is far beyond the usual is undone: the course goes back to what was saved last, with a
+    lower rate of learning. Raises SystemExit when it was interrupted, after saving; ValueError if
+    it runs away again and again.
     """
     names, facts = ("loss", "bpp", "distortion", "hyper_share"), ("crops", "rate", "crops_a_minute")
     curves = Curves(places.out.with_suffix(".csv"), names, facts, go_on=True)

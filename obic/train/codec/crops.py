@@ -21,7 +21,8 @@ MIDDLE = (26, 92)  # lambda from 0.23 to 12.3
 
 
 class Batches:
-    """Random crops with random layers and qualities, without end. The pictures lie on the device and are cut there."""
+    """Random crops with random layers and qualities, without end. The pictures lie on the device
+    and are cut there."""
 
     def __init__(self, samples: Sequence[Sample], size: int, count: int, device: str, seed: int):
         self.size, self.count, self.device = size, count, device
@@ -73,8 +74,8 @@ class Batches:
 
 
 class Rows(NamedTuple):
-    """The layers of a batch of B pictures that have any cells, one a row: the picture and the layer of each [R], its
-    cells [R, 1, h, w] and its quality [R]."""
+    """The layers of a batch of B pictures that have any cells, one a row: the picture and the layer
+    of each [R], its cells [R, 1, h, w] and its quality [R]."""
 
     n_pictures: int  # B
     pictures: Tensor
@@ -83,7 +84,8 @@ class Rows(NamedTuple):
     quality: Tensor
 
     def joined(self, maps: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Maps of the layers [R, C, h, w], 0 outside their cells -> of the pictures [B, C, h, w]. kept: [R], 1 or 0."""
+        """Maps of the layers [R, C, h, w], 0 outside their cells -> of the pictures [B, C, h, w].
+        kept: [R], 1 or 0."""
         maps = maps if kept is None else maps * kept[:, None, None, None]
         return maps.new_zeros(self.n_pictures, *maps.shape[1:]).index_add(0, self.pictures, maps)
 
@@ -101,7 +103,8 @@ def middle_quality(generator: random.Random) -> float:
 def draw_rows(
     layers: Tensor, generator: random.Random, draw_quality: Callable[[random.Random], float] = any_quality
 ) -> Rows:
-    """Rows of cells of the layers [B, L, h, w] with random qualities: one for the picture, or one for each layer."""
+    """Rows of cells of the layers [B, L, h, w] with random qualities: one for the picture, or one
+    for each layer."""
     pictures, numbers = layers.any(-1).any(-1).nonzero().unbind(1)
     values, previous = [], -1
     for picture in pictures.tolist():

@@ -2,8 +2,8 @@
 
     python -m obic.train.codec.estimate runs/course-*k.pt --kodak data/kodak --every 4
 
-Estimated bits of one layer with rounding, no file and no container: quick, for the training log. Shipped weights are
-measured by `obic.bench`.
+Estimated bits of one layer with rounding, no file and no container: quick, for the training log.
+Shipped weights are measured by `obic.bench`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ ESTIMATED_RATES = (0.0648, 0.10, 0.15, 0.25)
 
 @torch.no_grad()
 def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]) -> list[tuple[float, float]]:
-    """Mean estimated bits per pixel and MS-SSIM at each quality; pictures [3, H, W] in 0..1, one layer."""
+    """Mean estimated bits per pixel and MS-SSIM at each quality; pictures [3, H, W] in 0..1, one
+    layer."""
     results = []
     for quality in qualities:
         rates, scores = [], []
@@ -46,7 +47,7 @@ def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.train.codec.estimate", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.train.codec.estimate", description=__doc__.split("\n\n")[0])
     parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints, or folders of weights")
     parser.add_argument("--kodak", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--every", type=count, default=1, help="use every n-th picture")
@@ -59,7 +60,8 @@ def main() -> None:
 
 
 def report(path: Path, pictures: list[Tensor]) -> None:
-    """Prints the points of one checkpoint, and its MS-SSIM at ESTIMATED_RATES. Raises as `load_checkpoint` does."""
+    """Prints the points of one checkpoint, and its MS-SSIM at ESTIMATED_RATES. Raises as
+    `load_checkpoint` does."""
     points = estimate(load_checkpoint(path).eval(), pictures, list(ESTIMATED_QUALITIES))
     print(path)
     for quality, (bpp, score) in zip(ESTIMATED_QUALITIES, points, strict=True):

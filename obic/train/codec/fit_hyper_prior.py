@@ -1,4 +1,5 @@
-"""Fits the prior of z, which is made of integers, to the hyper-latents of a trained network (spec 5.4)."""
+"""Fits the prior of z, which is made of integers, to the hyper-latents of a trained network (spec
+5.4)."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ CONTEXT_SHIFT = 10
 
 
 class HyperLatent(NamedTuple):
-    """z int32 [Z, h4, w4] of a layer at a quality, where it has positions (touched, bool [h4, w4])."""
+    """z int32 [Z, h4, w4] of a layer at a quality, where it has positions (touched, bool [h4,
+    w4])."""
 
     quality: int
     z: np.ndarray
@@ -40,9 +42,9 @@ def hyper_latents(model: CodecModel, batches: Batches, crops: int) -> Iterator[H
 
 
 def fitted_hyper_prior(model: CodecModel, batches: Batches, crops: int) -> HyperPrior:
-    """Offset: each channel's mean at the quality. Weights: a linear regression of what is left on the neighbours. Table
-    row: the cheapest, in each pass and at each quality, for what is then left. batches: large crops, or most positions
-    lie at a border."""
+    """Offset: each channel's mean at the quality. Weights: a linear regression of what is left on
+    the neighbours. Table row: the cheapest, in each pass and at each quality, for what is then
+    left. batches: large crops, or most positions lie at a border."""
     latents = list(hyper_latents(model, batches, crops))
     offset = np.rint(_at_qualities(_anchor_means(latents, lambda each: each.z[:, each.touched]))).astype(int)
     weight = np.rint(_regression(latents, offset) * 2**CONTEXT_SHIFT).astype(int)
@@ -52,7 +54,8 @@ def fitted_hyper_prior(model: CodecModel, batches: Batches, crops: int) -> Hyper
 
 
 def _regression(latents: Sequence[HyperLatent], offset: np.ndarray) -> np.ndarray:
-    """[3, Z, Z * 9]: for each pass behind the first, the weights that predict deviations from those of neighbours."""
+    """[3, Z, Z * 9]: for each pass behind the first, the weights that predict deviations from those
+    of neighbours."""
     channels = offset.shape[1]
     power = _at_qualities(_anchor_means(latents, lambda each: _deviation(each, offset).astype(float) ** 2)).mean(1)
     products = np.zeros((len(HYPER_ORDER), 9 * channels, 9 * channels))
@@ -91,7 +94,8 @@ def _cheapest_rows(latents: Sequence[HyperLatent], prior: HyperPrior) -> np.ndar
 
 
 def _cheapest_row(histogram: np.ndarray) -> int:
-    """The row of the Gaussian tables that codes a histogram of symbols -127..127 in the fewest bits."""
+    """The row of the Gaussian tables that codes a histogram of symbols -127..127 in the fewest
+    bits."""
     values = np.arange(-HYPER_CLAMP, HYPER_CLAMP + 1)
     if histogram[values != 0].sum() <= RARE * histogram.sum():
         return 0
@@ -101,8 +105,8 @@ def _cheapest_row(histogram: np.ndarray) -> int:
 
 
 def _anchor_means(latents: Sequence[HyperLatent], values: Callable[[HyperLatent], np.ndarray]) -> np.ndarray:
-    """The mean of each channel's values, [Z, n] of a latent, at each anchor [A, Z]. A latent counts for the two anchors
-    round its quality, by nearness."""
+    """The mean of each channel's values, [Z, n] of a latent, at each anchor [A, Z]. A latent counts
+    for the two anchors round its quality, by nearness."""
     sums, count = 0, np.zeros((len(ANCHOR_QUALITIES), 1))
     for each in latents:
         shares = np.zeros((len(ANCHOR_QUALITIES), 1))

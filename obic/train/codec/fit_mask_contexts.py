@@ -1,9 +1,11 @@
-"""Counts the contexts of the label map's coder over real masks and writes `obic/entropy/mask_contexts.py`.
+"""Counts the contexts of the label map's coder over real masks and writes
+`obic/entropy/mask_contexts.py`.
 
     python -m obic.train.codec.fit_mask_contexts DATA/train-*.zip
 
-Each mask marked `exact` in a part's index.csv is reduced to the grid at several picture sizes, so that the table
-knows coarse and fine grids; a label that is not background counts as the object. The table is part of the
+Each mask marked `exact` in a part's index.csv is reduced to the grid at several picture sizes, so
+that the table knows coarse and fine grids; a label that is not background counts as the object. The
+table is part of the
 format (spec 4.3): a new one makes new files unreadable to old readers.
 """
 
@@ -26,7 +28,8 @@ OUTPUT = Path(obic.entropy.__file__).with_name("mask_contexts.py")
 
 
 def exact_masks(archive: Path) -> Iterator[Image.Image]:
-    """The masks of one training part that were drawn by hand: 0 background, 255 void, any other value an object."""
+    """The masks of one training part that were drawn by hand: 0 background, 255 void, any other
+    value an object."""
     with zipfile.ZipFile(archive) as part:
         for row in csv.DictReader(io.TextIOWrapper(part.open("index.csv"), "utf-8")):
             if row["mask"] == "exact":
@@ -34,7 +37,8 @@ def exact_masks(archive: Path) -> Iterator[Image.Image]:
 
 
 def object_grid(mask: Image.Image, long_side: int) -> np.ndarray:
-    """uint8 [h, w] of 0 and 1: the cells of the object when the picture's long side is `long_side` pixels."""
+    """uint8 [h, w] of 0 and 1: the cells of the object when the picture's long side is `long_side`
+    pixels."""
     scale = long_side / max(mask.size)
     size = [max(1, round(side * scale)) for side in mask.size]
     pixels = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
@@ -52,7 +56,7 @@ def count_contexts(grid: np.ndarray, counts: np.ndarray) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("archives", nargs="+", type=Path)
     counts = np.zeros((1024, 2), np.int64)
     for archive in parser.parse_args().archives:

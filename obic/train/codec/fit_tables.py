@@ -22,8 +22,8 @@ PRIOR_COUNT = 64.0  # symbols' worth of belief in the Gaussian when a row of the
 
 
 class CodedLayer(NamedTuple):
-    """z int32 [Z, h4, w4] of a layer, where it has positions (touched, bool [h4, w4]), and at its cells alone the
-    residual int32 [M, m] and its table rows uint8 [M, m]."""
+    """z int32 [Z, h4, w4] of a layer, where it has positions (touched, bool [h4, w4]), and at its
+    cells alone the residual int32 [M, m] and its table rows uint8 [M, m]."""
 
     quality: int
     z: np.ndarray
@@ -45,7 +45,8 @@ def _coded_layer(model: CodecModel, features: Array, cells: np.ndarray, quality:
 
 
 def layers_of_crops(model: CodecModel, batches: Batches, crops: int) -> Iterator[tuple[Array, np.ndarray]]:
-    """Features [1, h, w, M] of random crops, with the cells of each of their layers, bool [h, w]."""
+    """Features [1, h, w, M] of random crops, with the cells of each of their layers, bool [h,
+    w]."""
     for _ in range(crops):
         pixels, labels = batches.draw()
         features = inference.analyse_all(model.backend, [(pixels[0] * 255).byte().permute(1, 2, 0).numpy()])
@@ -56,7 +57,8 @@ def layers_of_crops(model: CodecModel, batches: Batches, crops: int) -> Iterator
 
 
 def _row_scales() -> np.ndarray:
-    """The mean scale of what rows 1..63 code: indices are rounded down, so half a row above their own."""
+    """The mean scale of what rows 1..63 code: indices are rounded down, so half a row above their
+    own."""
     return index_to_scale(torch.arange(1, TABLE_ROWS) + 0.5).double().numpy()
 
 
@@ -77,7 +79,8 @@ def count_symbols(model: CodecModel, batches: Batches, crops: int) -> np.ndarray
 
 
 def fitted_tables(counts: np.ndarray) -> Tables:
-    """Rows fitted to symmetrised counts, with a Gaussian of the row's mean scale and a broad tail as the prior."""
+    """Rows fitted to symmetrised counts, with a Gaussian of the row's mean scale and a broad tail
+    as the prior."""
     broad = np.exp(-math.sqrt(2) * np.abs(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 2)) / _row_scales()[:, None])
     prior = 0.97 * GAUSSIAN_ROWS + 0.03 * broad / broad.sum(1, keepdims=True)
     prior[:, -1] = np.maximum(prior[:, -1], 1e-6)

@@ -1,9 +1,9 @@
 """What the codec network is trained for.
 
 Loss (LearntOBIC, eq. 4, with the weights of the layers chosen by quality): the sum over layers of
-lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean squared error at
-first, then 1 - MS-SSIM with a little of it and the error of the cells' mean colour. Pictures have one layer at first,
-later layers of their masks or of random shapes.
+lambda(quality) * area * D(layer), plus the rate of every layer in bits per pixel. D is the mean
+squared error at first, then 1 - MS-SSIM with a little of it and the error of the cells' mean
+colour. Pictures have one layer at first, later layers of their masks or of random shapes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ LOSS_BOUND = 1.0  # of a row; 0.3 is usual
 
 
 def draw_layers(labels: Tensor, crops: int, generator: random.Random) -> tuple[Tensor, Rows]:
-    """The layers of a batch [B, 2, h, w] and their rows. Early in a course the first layer has all the cells."""
+    """The layers of a batch [B, 2, h, w] and their rows. Early in a course the first layer has all
+    the cells."""
     whole = crops < WHOLE_UNTIL
     if whole:
         labels = torch.zeros_like(labels)
@@ -34,16 +35,19 @@ def draw_layers(labels: Tensor, crops: int, generator: random.Random) -> tuple[T
 
 
 def bounded(losses: Tensor) -> Tensor:
-    """Losses >= 0 of rows, with a logarithm beyond LOSS_BOUND: a row that runs away pulls no harder than others."""
+    """Losses >= 0 of rows, with a logarithm beyond LOSS_BOUND: a row that runs away pulls no harder
+    than others."""
     return losses.clamp(max=LOSS_BOUND) + LOSS_BOUND * (losses / LOSS_BOUND).clamp(min=1).log()
 
 
 def training_loss(
     network: CodecNetwork, pixels: Tensor, labels: Tensor, crops: int, generator: random.Random
 ) -> tuple[Tensor, float, float, float]:
-    """-> loss; and for the log bits per pixel, distortion and the share of the hyper-latent in the bits.
+    """-> loss; and for the log bits per pixel, distortion and the share of the hyper-latent in the
+    bits.
 
-    pixels: [B, 3, 16h, 16w] in 0..1; labels: [B, h, w], 0 or 1; crops: how many the network has seen.
+    pixels: [B, 3, 16h, 16w] in 0..1; labels: [B, h, w], 0 or 1; crops: how many the network has
+    seen.
     """
     layers, rows = draw_layers(labels, crops, generator)
     features = network.analysis(pixels - 0.5)[rows.pictures].float()
@@ -61,7 +65,8 @@ def training_loss(
     lost = distortion(output, pixels, regions, fade, COLOUR_WEIGHT * fade)[rows.pictures, rows.numbers]
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
     weight = distortion_weight(rows.quality)
-    # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every quality.
+    # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every
+    # quality.
     loss = bounded(kept * (weight * area * lost + per_pixel) / weight.sqrt()).sum() / len(pixels)
     hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
     return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area * kept).sum().item() / len(pixels), hyper_share

@@ -1,7 +1,8 @@
 """Brings channels of the latent back that have died at a quality.
 
-While a network trains, a channel that is rounded to 0 everywhere at a quality tells the synthesis nothing there, and
-its rate keeps it there: once dead, it stays so, although the qualities above need it.
+While a network trains, a channel that is rounded to 0 everywhere at a quality tells the synthesis
+nothing there, and its rate keeps it there: once dead, it stays so, although the qualities above
+need it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ DEAD = 1.6  # so far below the largest logarithm of a gain at the highest level:
 
 @torch.no_grad()
 def revive(network: CodecNetwork) -> Tensor:
-    """Raises gains that fall off too steeply towards the lower levels, in place, and the scales with them.
+    """Raises gains that fall off too steeply towards the lower levels, in place, and the scales
+    with them.
 
-    Channels that have died even at the highest level, where the living have about the same gain, stay as they are.
-    Returns which were raised: bool [levels, M].
+    Channels that have died even at the highest level, where the living have about the same gain,
+    stay as they are. Returns which were raised: bool [levels, M].
     """
     gain, inverse, scale = network.gain.log_gain, network.gain.log_inverse, network.scale_index.bias
     alive = gain[-1] > gain[-1].max() - DEAD

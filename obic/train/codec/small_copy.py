@@ -1,8 +1,10 @@
-"""A small copy of a course's checkpoint, for version control: averaged weights and log, from which `obic.train --init`
-goes on. It is no codec, and nothing in the product reads it. `obic.train.pack --small-copy` writes it.
+"""A small copy of a course's checkpoint, for version control: averaged weights and log, from which
+`obic.train --init` goes on. It is no codec, and nothing in the product reads it. `obic.train.pack
+--small-copy` writes it.
 
-The file is an `.npz` without pickled objects: `about`, JSON with the shape and the log, and for each parameter NAME
-either `NAME` float16, or, for matrices, `NAME` int8 with `NAME.scale` float32 [out] (weight = int8 * scale).
+The file is an `.npz` without pickled objects: `about`, JSON with the shape and the log, and for
+each parameter NAME either `NAME` float16, or, for matrices, `NAME` int8 with `NAME.scale` float32
+[out] (weight = int8 * scale).
 """
 
 from __future__ import annotations

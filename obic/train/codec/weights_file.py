@@ -1,6 +1,8 @@
-"""Makes a codec's weights file of a trained network (spec 7): float16 weights, and an entropy model of integers.
+"""Makes a codec's weights file of a trained network (spec 7): float16 weights, and an entropy model
+of integers.
 
-The map to table rows becomes integer; the prior of z and the tables are fitted to what the network really codes.
+The map to table rows becomes integer; the prior of z and the tables are fitted to what the network
+really codes.
 """
 
 from __future__ import annotations
@@ -79,10 +81,11 @@ def hyper_arrays(prior: HyperPrior) -> dict[str, np.ndarray]:
 def packed_codec(
     checkpoint: Path, samples: Sequence[Sample], crops: int, seed: int = 1
 ) -> tuple[bytes, CodecModel, dict[str, int]]:
-    """The bytes of the weights file, the model they give, and how many parameters encoder and decoder have.
+    """The bytes of the weights file, the model they give, and how many parameters encoder and
+    decoder have.
 
-    checkpoint: a path for `read_codec`. crops: of the samples, to fit the integers to. Raises as `load_checkpoint`, and
-    ValueError where an integer does not fit its type.
+    checkpoint: a path for `read_codec`. crops: of the samples, to fit the integers to. Raises as
+    `load_checkpoint`, and ValueError where an integer does not fit its type.
     """
     network = load_checkpoint(checkpoint)
     arrays = codec_arrays(network, gaussian_tables())

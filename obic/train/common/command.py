@@ -1,5 +1,5 @@
-"""What the training commands have in common: options and their bounds, errors of one line, and a time budget that can
-be cut short without losing the run."""
+"""What the training commands have in common: options and their bounds, errors of one line, and a
+time budget that can be cut short without losing the run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def cells(text: str) -> int:
 
 
 def output(text: str) -> Path:
-    """An option that is a file to write: no folder, and not the curves that are written beside it."""
+    """An option that is a file to write: no folder, and not the curves that are written beside
+    it."""
     return _bounded(Path(text), text, lambda path: not path.is_dir() and path.suffix != ".csv", "is not a file's name")
 
 
@@ -84,7 +85,8 @@ def join_processes(args: argparse.Namespace) -> str:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Files and options that do not fit end the process with one line and exit code 1, Ctrl-C with 130."""
+    """Files and options that do not fit end the process with one line and exit code 1, Ctrl-C with
+    130."""
     try:
         yield
     except (OSError, ValueError, ObicError) as error:
@@ -94,7 +96,8 @@ def plain_errors() -> Iterator[None]:
 
 
 class Budget:
-    """The time of a run, from entering it on. The first Ctrl-C or SIGTERM ends it early, a second one the process."""
+    """The time of a run, from entering it on. The first Ctrl-C or SIGTERM ends it early, a second
+    one the process."""
 
     def __init__(self, minutes: float):
         self.seconds = 60 * minutes

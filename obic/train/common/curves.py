@@ -20,8 +20,8 @@ def say(text: str) -> None:
 
 
 class Curves:
-    """The means of some figures between reports, over all processes, the worst of the first of them, and facts of the
-    moment. The CSV file is begun anew, or with `go_on` continued."""
+    """The means of some figures between reports, over all processes, the worst of the first of
+    them, and facts of the moment. The CSV file is begun anew, or with `go_on` continued."""
 
     def __init__(self, path: Path, names: Sequence[str], facts: Sequence[str] = (), go_on: bool = False):
         self._path, self._names, self._facts = path, tuple(names), tuple(facts)
@@ -41,8 +41,8 @@ class Curves:
         self._worst = max(self._worst, figures[0])
 
     def report(self, minutes: float, step: int, left: float, *facts: float) -> float:
-        """Writes the means since the last report, and returns the first. minutes spent and left. Called by all
-        processes."""
+        """Writes the means since the last report, and returns the first. minutes spent and left.
+        Called by all processes."""
         means, worst = parallel.means_and_largest(self._sums / max(1, self._count), self._worst)
         self._clear()
         named = [f"{name} {fact:.6g}" for name, fact in zip(self._facts, facts, strict=True)]

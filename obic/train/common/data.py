@@ -26,8 +26,9 @@ MASK_STEM_ENDING = "-mask"  # of a mask's name without .png, as `obic mask` give
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: rgb uint8 [H, W, 3]; mask uint8 [H, W] or None (0 background, 1-20 VOC classes, 254 another
-    object, 255 void); source: the name of its set; mask_kind: exact, rough, pseudo or none."""
+    """One picture: rgb uint8 [H, W, 3]; mask uint8 [H, W] or None (0 background, 1-20 VOC classes,
+    254 another object, 255 void); source: the name of its set; mask_kind: exact, rough, pseudo or
+    none."""
 
     name: str
     rgb: np.ndarray
@@ -44,7 +45,8 @@ class Sample:
 
 
 class _Stored(NamedTuple):
-    """A sample whose arrays lie in a file: the sample without them, and the start and shape of each there."""
+    """A sample whose arrays lie in a file: the sample without them, and the start and shape of each
+    there."""
 
     bare: Sample
     rgb: tuple[int, tuple[int, ...]]
@@ -59,10 +61,12 @@ def load_samples(paths: Iterable[str | Path], long_side: int | None = None, limi
 def shared_samples(
     paths: Iterable[str | Path], long_side: int | None = None, limit: int | None = None
 ) -> list[Sample]:
-    """The same for all processes of a machine, held once: the first decodes them into a file that all map.
+    """The same for all processes of a machine, held once: the first decodes them into a file that
+    all map.
 
-    The file has no name any more once they have, so it goes with the last of them. It lies in TMPDIR and takes as much
-    room as the pictures do in memory, which may push it out where it runs short.
+    The file has no name any more once they have, so it goes with the last of them. It lies in
+    TMPDIR and takes as much room as the pictures do in memory, which may push it out where it runs
+    short.
     """
     if parallel.count() == 1:
         return load_samples(paths, long_side, limit)
@@ -105,13 +109,14 @@ def read_samples(
 ) -> Iterator[Sample]:
     """All samples of the zips or folders, scaled down so that the long side is at most `long_side`.
 
-    Either holds pictures (WebP, PNG, JPEG), in folders of its own too. The mask of NAME.jpg is NAME.png or
-    NAME-mask.png beside it, of the same size, grey or with a palette: 0 background, 1-20 the VOC classes, 255 void
-    (where it stands alone, the object), anything else an object of another kind. A zip may have index.csv (name, set,
-    width, height, mask, object_fraction; mask = its kind). Of a folder with zips named train-*.zip those are read.
+    Either holds pictures (WebP, PNG, JPEG), in folders of its own too. The mask of NAME.jpg is
+    NAME.png or NAME-mask.png beside it, of the same size, grey or with a palette: 0 background,
+    1-20 the VOC classes, 255 void (where it stands alone, the object), anything else an object of
+    another kind. A zip may have index.csv (name, set, width, height, mask, object_fraction; mask =
+    its kind). Of a folder with zips named train-*.zip those are read.
 
-    Raises ValueError, which names the file, for what is no picture and for a mask that does not fit; FileNotFoundError
-    where there are none.
+    Raises ValueError, which names the file, for what is no picture and for a mask that does not
+    fit; FileNotFoundError where there are none.
     """
     number = 0
     for path in _expand(paths):
@@ -194,8 +199,8 @@ def with_masks(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def _picture(data: bytes) -> Image.Image:
-    """Upright RGB of 8 bits; transparency is composed on white. (`obic.images` knows colour profiles as well, but
-    needs more than a plain PyTorch has.)"""
+    """Upright RGB of 8 bits; transparency is composed on white. (`obic.images` knows colour
+    profiles as well, but needs more than a plain PyTorch has.)"""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.mode.startswith("I"):
         image = Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8))

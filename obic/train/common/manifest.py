@@ -31,8 +31,8 @@ def default_entry(folder: Path) -> dict[str, Any]:
 
 
 def write_codec(folder: Path, data: bytes, entry: Mapping[str, Any]) -> None:
-    """Puts a codec's file, as its manifest's entry names it, into a folder, and makes it the default codec; what it
-    replaces goes, with its looks, once the new one is there."""
+    """Puts a codec's file, as its manifest's entry names it, into a folder, and makes it the
+    default codec; what it replaces goes, with its looks, once the new one is there."""
     manifest = _manifest(folder)
     old = [each["file"] for codec in manifest["codecs"] for each in (codec, *codec.get("looks", {}).values())]
     _write(folder / entry["file"], data)
@@ -42,7 +42,8 @@ def write_codec(folder: Path, data: bytes, entry: Mapping[str, Any]) -> None:
 
 
 def write_look(folder: Path, look: str, data: bytes, training: Mapping[str, Any]) -> Path:
-    """Puts a look of the default codec into its folder, and returns its file. Raises ValueError if it has no codec."""
+    """Puts a look of the default codec into its folder, and returns its file. Raises ValueError if
+    it has no codec."""
     manifest = read_manifest(folder)
     name = default_entry(folder)["fingerprint"]
     path = folder / f"codec-{name}-{look}.npz"

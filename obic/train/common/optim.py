@@ -1,7 +1,7 @@
 """The optimisers, Muon for the matrices and AdamW for the rest, and the average of the weights.
 
-Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the step scale
-0.2 sqrt(max(out, in)) is Moonshot's (Liu et al., "Muon is scalable for LLM training", 2025).
+Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the step
+scale 0.2 sqrt(max(out, in)) is Moonshot's (Liu et al., "Muon is scalable for LLM training", 2025).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration towards U V^T of each matrix. matrices: [batch, rows, columns] -> the same shape."""
+    """Newton-Schulz iteration towards U V^T of each matrix. matrices: [batch, rows, columns] -> the
+    same shape."""
     a, b, c = NEWTON_SCHULZ
     x = matrices.bfloat16() if has_bfloat16(matrices.device) else matrices.float()
     tall = x.shape[1] > x.shape[2]
@@ -36,7 +37,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, on weights seen as matrices (out, everything else).
 
-    Matrices of one shape go through the Newton-Schulz iteration together, shared out among the processes.
+    Matrices of one shape go through the Newton-Schulz iteration together, shared out among the
+    processes.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -69,8 +71,8 @@ class Muon(torch.optim.Optimizer):
 class Clipping:
     """Bounds the norm of the gradients to twice what is usual, and leaves out what is not finite.
 
-    One crop that runs away would otherwise fill the momentum for twenty steps. Muon's steps do not shrink with their
-    gradients, so this softens what such a crop does and does not undo it.
+    One crop that runs away would otherwise fill the momentum for twenty steps. Muon's steps do not
+    shrink with their gradients, so this softens what such a crop does and does not undo it.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], factor: float = 2.0, memory: float = 0.98):
@@ -78,7 +80,8 @@ class Clipping:
         self.usual: float | None = None
 
     def step(self) -> None:
-        """Bounds the gradients as they are now, in place; all are 0 where their norm is not finite."""
+        """Bounds the gradients as they are now, in place; all are 0 where their norm is not
+        finite."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
@@ -92,10 +95,11 @@ class Clipping:
 
 
 class Optimisers:
-    """Muon on every convolution or linear weight that is not depthwise, AdamW on the rest, one schedule for both.
+    """Muon on every convolution or linear weight that is not depthwise, AdamW on the rest, one
+    schedule for both.
 
-    Gradients are clipped first. Learning rate: linear warm-up over `warmup` steps, then linear decay to 1 % at
-    `progress` = 1. A progress of 0 holds it.
+    Gradients are clipped first. Learning rate: linear warm-up over `warmup` steps, then linear
+    decay to 1 % at `progress` = 1. A progress of 0 holds it.
     """
 
     def __init__(self, model: nn.Module, muon_lr: float = 0.005, adam_lr: float = 1e-3, warmup: int = 50,
@@ -129,14 +133,16 @@ class Optimisers:
         return {"steps": self.steps, "usual": self.clipping.usual, "moments": moments}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave, of optimisers for the same parameters; the rates and the decay stay."""
+        """Takes over what `state` gave, of optimisers for the same parameters; the rates and the
+        decay stay."""
         self.steps, self.clipping.usual = state["steps"], state["usual"]
         for optimiser, moments in zip(self.optimisers, state["moments"], strict=True):
             optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 class Average:
-    """Exponential moving average of a model's parameters and buffers, with the usual start-up correction."""
+    """Exponential moving average of a model's parameters and buffers, with the usual start-up
+    correction."""
 
     def __init__(self, model: nn.Module, decay: float = 0.999):
         self.decay = decay

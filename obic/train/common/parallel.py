@@ -1,7 +1,8 @@
-"""Several processes that train one network, started by torchrun, each on a device of its own with crops of its own.
+"""Several processes that train one network, started by torchrun, each on a device of its own with
+crops of its own.
 
-Gradients are averaged after every step's backward pass, so all processes hold equal weights from the first step on.
-In a single process nothing is exchanged.
+Gradients are averaged after every step's backward pass, so all processes hold equal weights from
+the first step on. In a single process nothing is exchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 
 def join(device: str) -> str:
-    """Joins the processes torchrun started, if it did. device: "cpu" or "cuda"; returns this process's own."""
+    """Joins the processes torchrun started, if it did. device: "cpu" or "cuda"; returns this
+    process's own."""
     if "WORLD_SIZE" not in os.environ:
         return device
     if device == "cuda":
@@ -73,15 +75,16 @@ def gathered(own: object) -> list[Any]:
 
 @torch.no_grad()
 def average_gradients(network: nn.Module) -> None:
-    """Replaces every gradient by its mean over the processes, and the running statistics of norms likewise."""
+    """Replaces every gradient by its mean over the processes, and the running statistics of norms
+    likewise."""
     if count() > 1:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         _add_up(gradients + [value for value in network.buffers() if value.is_floating_point()], count())
 
 
 def share_out(stacks: list[Tensor], work: Callable[[Tensor], Tensor]) -> None:
-    """Replaces every stack [n, ...] by what `work` makes of it, [n, ...] again and item by item the same: each process
-    works on a share of the items of every stack and hands it to the others."""
+    """Replaces every stack [n, ...] by what `work` makes of it, [n, ...] again and item by item the
+    same: each process works on a share of the items of every stack and hands it to the others."""
     first, step = rank(), count()
     for stack in stacks:
         own = work(stack[first::step]) if first < len(stack) else None

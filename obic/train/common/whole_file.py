@@ -22,7 +22,8 @@ def save_whole(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_whole(path: str | Path, *names: str) -> dict[str, Any]:
-    """What `save_whole` wrote, on the CPU. Raises ValueError if it is something else, or lacks one of the names."""
+    """What `save_whole` wrote, on the CPU. Raises ValueError if it is something else, or lacks one
+    of the names."""
     with Path(path).open("rb") as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,4 +1,5 @@
-"""Training of the segmenter, from ImageNet's weights or from earlier ones, on a GPU or on CPU cores.
+"""Training of the segmenter, from ImageNet's weights or from earlier ones, on a GPU or on CPU
+cores.
 
     torchrun --nproc-per-node 2 -m obic.train.segmenter data/train-*.zip --out runs/segmenter --threads 1 --minutes 80
     python -m obic.train.segmenter data/train-*.zip --out runs/segmenter --minutes 40 --resume runs/segmenter/last.pt

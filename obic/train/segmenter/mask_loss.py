@@ -14,10 +14,11 @@ SMOOTH = 0.01  # of a picture: an object as small as that, seen where there is n
 
 
 def loss_terms(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Foreground cross-entropy, foreground 1 - soft IoU (each picture's, smoothed, so that it is the less the less is
-    seen where there is no object), class cross-entropy.
+    """Foreground cross-entropy, foreground 1 - soft IoU (each picture's, smoothed, so that it is
+    the less the less is seen where there is no object), class cross-entropy.
 
-    logits: float [B, 21, h, w], the network's; labels: int64 [B, H, W], as `Sample` has them; weights: float [B].
+    logits: float [B, 21, h, w], the network's; labels: int64 [B, H, W], as `Sample` has them;
+    weights: float [B].
     """
     logits = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
     valid = (labels != VOID).float() * weights[:, None, None]

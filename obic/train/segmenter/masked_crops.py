@@ -1,4 +1,5 @@
-"""What the segmenter trains on: random crops of pictures with masks, some with the objects of others pasted in."""
+"""What the segmenter trains on: random crops of pictures with masks, some with the objects of
+others pasted in."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from obic.train.common.data import Sample
 from obic.train.segmenter import no_object
 
 LOGIT_STRIDE = 4  # the losses compare masks at a quarter of the crop's resolution
-# How often a set is drawn, per picture: what an object is, is VOC's to say; the rest brings variety.
+# How often a set is drawn, per picture: what an object is, is VOC's to say; the rest brings
+# variety.
 SET_WEIGHTS = {"voc": 2.0, "sbd": 1.5, "ecssd": 0.8, "humanseg": 0.8, "davis": 0.6, "ccp": 0.4, no_object.SOURCE: 10.0}
 OTHER_SETS = 0.7
 COMMON = 0.1  # a class in a smaller share of the pictures is drawn more often
@@ -39,10 +41,12 @@ class Batch(NamedTuple):
 def random_crop(
     rgb: Tensor, mask: Tensor, side: int, windows: tuple[float, float] = WINDOWS
 ) -> tuple[Tensor, Tensor]:
-    """A random window of a picture, flipped half the time, scaled to a square, on the picture's device.
+    """A random window of a picture, flipped half the time, scaled to a square, on the picture's
+    device.
 
-    rgb: uint8 [H, W, 3]; mask: uint8 [H, W]; windows: the smallest and the largest, in long sides of the picture.
-    Returns rgb uint8 [3, side, side] and labels uint8 [side, side]. Beyond the picture: grey and void.
+    rgb: uint8 [H, W, 3]; mask: uint8 [H, W]; windows: the smallest and the largest, in long sides
+    of the picture. Returns rgb uint8 [3, side, side] and labels uint8 [side, side]. Beyond the
+    picture: grey and void.
     """
     height, width = mask.shape
     window = max(height, width) * random.uniform(*windows)
@@ -62,7 +66,8 @@ def random_crop(
 
 
 def pasted(below: tuple[Tensor, Tensor], above: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The objects of one crop on another: new surroundings for them (Ghiasi et al. 2021, "Simple Copy-Paste").
+    """The objects of one crop on another: new surroundings for them (Ghiasi et al. 2021, "Simple
+    Copy-Paste").
 
     Both and the result: rgb uint8 [3, S, S] and labels uint8 [S, S].
     """
@@ -76,7 +81,8 @@ def _offset(length: int, window: int) -> int:
 
 
 def jitter(rgb: Tensor) -> Tensor:
-    """Random brightness, contrast, saturation and white balance. rgb: float [B, 3, H, W] in 0..1, and so the result."""
+    """Random brightness, contrast, saturation and white balance. rgb: float [B, 3, H, W] in 0..1,
+    and so the result."""
     def draw(*shape: int, spread: float) -> Tensor:
         return 1 + spread * (2 * torch.rand(len(rgb), *shape, 1, 1, device=rgb.device) - 1)
 
@@ -89,8 +95,8 @@ def jitter(rgb: Tensor) -> Tensor:
 
 
 def drawing_chances(samples: list[Sample]) -> list[float]:
-    """How often each sample is drawn: the weight of its set, times the repeat factor of the rarest VOC class in it
-    (Gupta et al. 2019, "LVIS", section 4.2)."""
+    """How often each sample is drawn: the weight of its set, times the repeat factor of the rarest
+    VOC class in it (Gupta et al. 2019, "LVIS", section 4.2)."""
     present = [np.intersect1d(s.labels, CLASS_LABELS) for s in samples]
     share = np.bincount(np.concatenate(present), minlength=CLASSES + 1) / len(samples)
     repeats = np.sqrt(np.maximum(1.0, COMMON / np.maximum(share, 1e-9)))

@@ -1,9 +1,10 @@
 """Pictures without an object, from which the segmenter learns that there may be none.
 
-`no_object.csv` names some of the sets `bsds`, `sunhays`, `urban` and `wall`: all those in which the network that made
-the `pseudo` masks saw next to nothing were looked at, and the ones that stay show land, water, sky, weather, walls,
-streets, rooms or patterns. Whatever stands out, if only a flower, a lighthouse or a statue, is not among them. Those
-"held-out" are for choices and benchmarks, none of them a variant of one for training.
+`no_object.csv` names some of the sets `bsds`, `sunhays`, `urban` and `wall`: all those in which the
+network that made the `pseudo` masks saw next to nothing were looked at, and the ones that stay show
+land, water, sky, weather, walls, streets, rooms or patterns. Whatever stands out, if only a flower,
+a lighthouse or a statue, is not among them. Those "held-out" are for choices and benchmarks, none
+of them a variant of one for training.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def is_empty(sample: Sample) -> bool:
 
 
 def without_guesses(samples: Iterable[Sample]) -> list[Sample]:
-    """Samples with masks, without guesses that there is no object: the named ones have none, `exact` and of the set
-    `SOURCE`; the others whose `pseudo` mask is empty are left out: there may be one of a kind unknown to its maker."""
+    """Samples with masks, without guesses that there is no object: the named ones have none,
+    `exact` and of the set `SOURCE`; the others whose `pseudo` mask is empty are left out: there may
+    be one of a kind unknown to its maker."""
     known = names("training") | names("held-out")
     kept = []
     for sample in samples:

@@ -24,8 +24,9 @@ MOST_AREA, LEAST_FOUND_NONE, MOST_LOST = 0.01, 0.9, 0.02
 
 
 class Point(NamedTuple):
-    """A long side and a threshold, with figures of held-out pictures: pooled foreground IoU; the share of pictures with
-    an object in which none is found; without one, the mean share taken for an object and that where none is found."""
+    """A long side and a threshold, with figures of held-out pictures: pooled foreground IoU; the
+    share of pictures with an object in which none is found; without one, the mean share taken for
+    an object and that where none is found."""
 
     long_side: int
     threshold: float
@@ -35,7 +36,8 @@ class Point(NamedTuple):
     empty_found_none: float
 
     def fits(self) -> bool:
-        """Whether it knows pictures without an object (or there were none to ask), and keeps the others'."""
+        """Whether it knows pictures without an object (or there were none to ask), and keeps the
+        others'."""
         false_alarms = self.empty_area > MOST_AREA or self.empty_found_none < LEAST_FOUND_NONE
         return self.lost <= MOST_LOST and not false_alarms
 
@@ -63,7 +65,8 @@ def points(network: DeepLab, held_out: HeldOut, long_side: int) -> list[Point]:
 
 
 def choose_operating_point(network: DeepLab, held_out: HeldOut, long_sides: Sequence[int]) -> Point:
-    """The one with the best foreground IoU of those that fit, or where none does, of all. Says what there was."""
+    """The one with the best foreground IoU of those that fit, or where none does, of all. Says what
+    there was."""
     every = []
     for long_side in long_sides:
         found = points(network, held_out, long_side)

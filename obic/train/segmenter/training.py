@@ -51,7 +51,8 @@ def log_figures(path: Path, figures: dict[str, float]) -> None:
 
 
 def save(path: Path, model: DeepLab, average: Average, progress: float) -> None:
-    """Write a checkpoint atomically: weights, their average, and how far the run was; no optimiser state.
+    """Write a checkpoint atomically: weights, their average, and how far the run was; no optimiser
+    state.
 
     Of several processes the first one writes.
     """
@@ -61,8 +62,8 @@ def save(path: Path, model: DeepLab, average: Average, progress: float) -> None:
 
 
 class Start(NamedTuple):
-    """What a run begins with: the network, the share of the schedule that lies behind, and where there is one, the
-    average of the weights."""
+    """What a run begins with: the network, the share of the schedule that lies behind, and where
+    there is one, the average of the weights."""
 
     network: DeepLab
     done: float
@@ -70,7 +71,8 @@ class Start(NamedTuple):
 
 
 def start(args: argparse.Namespace, draw: Callable[[int, int], Batch]) -> Start:
-    """From ImageNet's weights or from scratch, from packed weights, or from a checkpoint. draw: of `batches`.
+    """From ImageNet's weights or from scratch, from packed weights, or from a checkpoint. draw: of
+    `batches`.
 
     Raises OSError, and ValueError where a file is something else or does not fit.
     """
@@ -92,7 +94,8 @@ def start(args: argparse.Namespace, draw: Callable[[int, int], Batch]) -> Start:
 
 
 def train(args: argparse.Namespace) -> None:
-    """A run for a time budget: losses, figures of held-out pictures and checkpoints go to the folder --out."""
+    """A run for a time budget: losses, figures of held-out pictures and checkpoints go to the
+    folder --out."""
     with plain_errors():
         device = torch.device(join_processes(args))
         training, held_out = split(masked_samples(args), args.held_out)

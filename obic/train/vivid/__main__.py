@@ -1,9 +1,11 @@
-"""Trains a second synthesis for a finished codec, sharp instead of smooth: `python -m obic.train.vivid --help`.
+"""Trains a second synthesis for a finished codec, sharp instead of smooth: `python -m
+obic.train.vivid --help`.
 
-Only the synthesis is trained; every file stays as it is. Loss: eq. 4's distortion, and Wasserstein distortion (Qiu,
-Wagner, Ballé and Theis 2024, "Wasserstein distortion: unifying fidelity and realism", between Gaussians): features of
-the two pictures have to agree in their local means and deviations, not place by place, so that texture may be made up.
-Features: differences of neighbouring pixels, and the first stages of our own segmenter.
+Only the synthesis is trained; every file stays as it is. Loss: eq. 4's distortion, and Wasserstein
+distortion (Qiu, Wagner, Ballé and Theis 2024, "Wasserstein distortion: unifying fidelity and
+realism", between Gaussians): features of the two pictures have to agree in their local means and
+deviations, not place by place, so that texture may be made up. Features: differences of
+neighbouring pixels, and the first stages of our own segmenter.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def mostly_low_quality(generator: random.Random) -> float:
 def decoded_features(
     network: CodecNetwork, pixels: Tensor, labels: Tensor, generator: random.Random
 ) -> tuple[Tensor, Tensor]:
-    """What the synthesis of a decoder is given: features [B, M, h, w] and conditions [B, 2, h, w] of all cells.
+    """What the synthesis of a decoder is given: features [B, M, h, w] and conditions [B, 2, h, w]
+    of all cells.
 
     pixels: [B, 3, 16h, 16w] in 0..1; labels: [B, h, w], 0 or 1.
     """
@@ -68,8 +71,8 @@ def train(
     save: Callable[[dict[str, Tensor], dict[str, Any]], None], curves: Curves, muon_lr: float,
     start_from: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Trains a synthesis for a time budget, from the network's own or from the weights of an earlier look. save(state,
-    log): called with its averaged weights now and then."""
+    """Trains a synthesis for a time budget, from the network's own or from the weights of an
+    earlier look. save(state, log): called with its averaged weights now and then."""
     device = batches.device
     network.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
     views.to(device).to(memory_format=torch.channels_last)
@@ -105,7 +108,7 @@ def train(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m obic.train.vivid", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m obic.train.vivid", description=__doc__.split("\n\n")[0])
     parser.add_argument("weights", type=Path, help="folder of packed weights: the look is for its default codec")
     parser.add_argument("--data", nargs="+", required=True, metavar="PATH", help="folders or zips of pictures")
     parser.add_argument("--init", type=Path, metavar="FILE", help="start from a packed look of an earlier codec "

@@ -25,7 +25,8 @@ def with_grain(synthesis: Synthesis, shape: Shape, count: int) -> Synthesis:
 
 
 def mixed_with_own(folder: Path, checkpoint: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """What `obic.train.vivid` saves, its weights mixed with the codec's own synthesis: `share` of the look's."""
+    """What `obic.train.vivid` saves, its weights mixed with the codec's own synthesis: `share` of
+    the look's."""
     if share == 1:
         return dict(checkpoint)
     network, made = load_checkpoint(folder), checkpoint["synthesis"]

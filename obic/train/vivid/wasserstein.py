@@ -1,8 +1,9 @@
 """The loss of a vivid look: eq. 4's distortion of LearntOBIC, and Wasserstein distortion.
 
-Wasserstein distortion (Qiu, Wagner, Ballé and Theis 2024, "Wasserstein distortion: unifying fidelity and realism",
-between Gaussians): features of the two pictures have to agree in their local means and deviations, not place by place,
-so that texture may be made up. Features: differences of neighbouring pixels, and the first stages of our own segmenter.
+Wasserstein distortion (Qiu, Wagner, Ballé and Theis 2024, "Wasserstein distortion: unifying
+fidelity and realism", between Gaussians): features of the two pictures have to agree in their local
+means and deviations, not place by place, so that texture may be made up. Features: differences of
+neighbouring pixels, and the first stages of our own segmenter.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ FLAT = 0.02  # of a channel's: the same for places
 
 
 class Views(nn.Module):
-    """Features of pictures [B, 3, H, W] in 0..1: differences of pixels, and a frozen DeepLab's at 1/2 to 1/8.
+    """Features of pictures [B, 3, H, W] in 0..1: differences of pixels, and a frozen DeepLab's at
+    1/2 to 1/8.
 
-    The differences are apart by their place in squares of 8x8 pixels, the factor of the last step of the synthesis: of
-    photographs each place has its deviation and hardly a mean, of a pattern that repeats from square to square the
-    opposite.
+    The differences are apart by their place in squares of 8x8 pixels, the factor of the last step
+    of the synthesis: of photographs each place has its deviation and hardly a mean, of a pattern
+    that repeats from square to square the opposite.
     """
 
     mean: Tensor
@@ -41,7 +43,8 @@ class Views(nn.Module):
         self.register_buffer("std", network.std)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """pixels: [B, 3, H, W] in 0..1 -> four views [B, C, h, w], the first at 1/8, the others at 1/2, 1/4 and 1/8."""
+        """pixels: [B, 3, H, W] in 0..1 -> four views [B, C, h, w], the first at 1/8, the others at
+        1/2, 1/4 and 1/8."""
         x = (pixels - self.mean) / self.std
         padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
         differences = torch.cat([padded[..., :-1, 1:] - x, padded[..., 1:, :-1] - x], 1)
@@ -53,7 +56,8 @@ class Views(nn.Module):
 
 
 def wasserstein(made: list[Tensor], true: list[Tensor]) -> Tensor:
-    """Mean squared difference of the local means and deviations of two pictures' views, in units of the true ones'."""
+    """Mean squared difference of the local means and deviations of two pictures' views, in units of
+    the true ones'."""
     total = made[0].new_zeros((), dtype=torch.float32)
     for a, b, window in zip(made, true, VIEW_WINDOWS, strict=True):
         a, b = a.float(), b.float()
@@ -70,7 +74,8 @@ def _moments(x: Tensor, window: int) -> tuple[Tensor, Tensor]:
 
 
 def vivid_loss(output: Tensor, pixels: Tensor, views: Views) -> tuple[Tensor, float, float]:
-    """The synthesis' loss, and for the log its two parts. output, pixels: [B, 3, 16h, 16w] in 0..1."""
+    """The synthesis' loss, and for the log its two parts. output, pixels: [B, 3, 16h, 16w] in
+    0..1."""
     faithful = distortion(output, pixels, torch.ones_like(pixels[:, :1])).mean()
     with torch.no_grad():
         true = views(pixels)
