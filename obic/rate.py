@@ -110,9 +110,8 @@ def largest_within(max_bytes: int, steps: Sequence[Qualities], size: Callable[[Q
     none fits.
 
     steps: qualities of all layers, ascending. size: qualities -> bytes, almost always increasing.
-    The result
-    fits and lies between two neighbours in `steps` of which the upper one does not fit: single
-    layers, objects first, stand on the upper one where there is room for that.
+    The result fits and lies between two neighbours in `steps` of which the upper one does not fit:
+    single layers, objects first, stand on the upper one where there is room for that.
     """
     fits, too_large = -1, len(steps)  # both untried
     guesses = 5  # the range is halved after so many, in case bytes rise otherwise than guessed

@@ -142,9 +142,8 @@ def command(
     """Code pictures as object and background.
 
     --mask auto asks the segmenter; none codes one layer; FILE is a picture of the same size: 0 is
-    the
-    background and every other value a layer (255 is void beside the PASCAL VOC classes 1 to 20);
-    DIR holds such a FILE for each input, with the input's name and the suffix .png.
+    the background and every other value a layer (255 is void beside the PASCAL VOC classes 1 to
+    20); DIR holds such a FILE for each input, with the input's name and the suffix .png.
 
     --layers object puts all objects into one layer, class those of a kind, as "person" or "dog";
     instance gives each connected object its own, the largest first, 15 at most, as "person-1"; none

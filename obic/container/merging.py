@@ -14,11 +14,9 @@ def merge(containers: Sequence[Container]) -> bytes:
     together again.
 
     The files must come from one picture: the same size, model, label map and layer names. A layer,
-    or an optional
-    part (`Container.read_true_parts`), that several of them have must be the same in all. A layer's
-    quality is that of the file that has it.
-    Raises UsageError where they do not belong together, and what reading their layers and parts
-    raises.
+    or an optional part (`Container.read_true_parts`), that several of them have must be the same in
+    all. A layer's quality is that of the file that has it. Raises UsageError where they do not
+    belong together, and what reading their layers and parts raises.
     """
     first = containers[0].header
     for number, container in enumerate(containers[1:], 2):

@@ -2,9 +2,8 @@
 
 constriction's coder has 64 bits of state, 32-bit words and 24 bits of precision. What is ours:
 probabilities are made of integer counts, the stream is cut to the shortest bytes that still decode,
-and every way in
-which constriction complains becomes a FormatError. It is imported when it is first used: training
-does without.
+and every way in which constriction complains becomes a FormatError. It is imported when it is first
+used: training does without.
 
 Source: Pasco 1976, Martin 1979 (range coding); Bamler 2022 (constriction).
 """

@@ -33,12 +33,10 @@ class ScaleMap:
     """row = clip((W z + ((V h) >> 8) + b[quality]) >> shift, 0, 63), then a pixel shuffle by 4.
 
     weight: integers [M * 16, Cz]; row c * 16 + dy * 4 + dx gives channel c at cell (4 i + dy, 4 j +
-    dx), the order
-    of torch.nn.functional.pixel_shuffle. bias: integers [100, M], row quality - 1. shift: 0..62.
-    hidden: V and h; None: there are none, and the map is linear.
-    Raises ValueError if the shapes do not fit, or if a sum could leave the integers that float64
-    holds exactly.
-    Source: Koyuncu et al. 2024 and JPEG AI (integer scale decoders); the linear part as in PULSE.
+    dx), the order of torch.nn.functional.pixel_shuffle. bias: integers [100, M], row quality - 1.
+    shift: 0..62. hidden: V and h; None: there are none, and the map is linear. Raises ValueError if
+    the shapes do not fit, or if a sum could leave the integers that float64 holds exactly. Source:
+    Koyuncu et al. 2024 and JPEG AI (integer scale decoders); the linear part as in PULSE.
     """
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray, shift: int, hidden: Hidden | None = None):

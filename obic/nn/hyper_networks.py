@@ -1,9 +1,9 @@
 """The hyperprior of one layer: hyper-latent, the map to table rows, and the float features.
 
 Two paths leave the coded hyper-latent z. The map to table rows is pointwise and becomes integer
-when the weights
-are packed (its linear part as in PULSE, Microsoft 2026); only it touches the entropy coder. The
-float features steer the mean and the step of the residual, outside the entropy coder.
+when the weights are packed (its linear part as in PULSE, Microsoft 2026); only it touches the
+entropy coder. The float features steer the mean and the step of the residual, outside the entropy
+coder.
 """
 
 from __future__ import annotations

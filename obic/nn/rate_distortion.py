@@ -84,8 +84,7 @@ def code_layers(
 
     features: [R, M, h, w], cells: [R, 1, h, w] in {0, 1}, quality: [R] in 1..100. Returns the
     features as decoded [R, M, h, w], their conditions [R, 2, h, w], and Rates (when `noisy`, with
-    noise instead of rounding and
-    at the price of it: right in its slope, not in its value).
+    noise instead of rounding and at the price of it: right in its slope, not in its value).
     """
     height, width = cells.shape[-2:]
     level = quality_to_level(quality, network.shape.levels)

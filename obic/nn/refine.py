@@ -2,10 +2,9 @@
 LearntOBIC.
 
 The analysis transform gives a good latent in one pass; this looks for a better one near it.
-Rounding is
-made soft and random, and harder with every step (stochastic Gumbel annealing: Yang, Bamler and
-Mandt 2020, "Improving inference for neural image compression", section 3.2). The hyper-latents stay
-as they are, and so do the table rows.
+Rounding is made soft and random, and harder with every step (stochastic Gumbel annealing: Yang,
+Bamler and Mandt 2020, "Improving inference for neural image compression", section 3.2). The
+hyper-latents stay as they are, and so do the table rows.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@
 
 Each mask marked `exact` in a part's index.csv is reduced to the grid at several picture sizes, so
 that the table knows coarse and fine grids; a label that is not background counts as the object. The
-table is part of the
-format (spec 4.3): a new one makes new files unreadable to old readers.
+table is part of the format (spec 4.3): a new one makes new files unreadable to old readers.
 """
 
 import argparse

@@ -20,11 +20,10 @@ def unfold_norms(folded: DeepLab, pictures: Iterable[Tensor]) -> DeepLab:
     """A network with batch norms that gives what the folded one gives.
 
     A norm has to add the folded bias and nothing else. Its statistics are those of the pictures,
-    float [B, 3, H, W]
-    in 0..1, as they pass the folded network; weight and bias undo them. What a convolution before a
-    norm is multiplied by changes nothing but how far a step of training takes it, so each of its
-    channels gets weights of the usual size: folded ones, a twentieth of that in places, would be
-    gone after a few steps.
+    float [B, 3, H, W] in 0..1, as they pass the folded network; weight and bias undo them. What a
+    convolution before a norm is multiplied by changes nothing but how far a step of training takes
+    it, so each of its channels gets weights of the usual size: folded ones, a twentieth of that in
+    places, would be gone after a few steps.
     """
     network = DeepLab(folded.backbone)
     pairs, state = norms(network), folded.state_dict()
