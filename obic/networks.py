@@ -123,3 +123,13 @@ class Networks:
             if self._segmenter is None:
                 self._segmenter = load_segmenter(self.device, self.backend)
             return self._segmenter
+
+    @property
+    def segmenter_name(self) -> str:
+        """What `segmenter` is called; obic's own with the start of its weights' SHA-256. Raises
+        ObicError where those are missing."""
+        if self._choice != BUILTIN:
+            return self._choice if isinstance(self._choice, str) else "of the caller"
+        from obic.weights import segmenter_digest
+
+        return f"{BUILTIN} {segmenter_digest()[:8]}"

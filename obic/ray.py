@@ -36,21 +36,28 @@ class Outcome(TypedDict):
 
 
 def encode_folder(
-    source: str, target: str, *, workers: int = 2, device: str = "auto", **options: Any
+    source: str, target: str, *, workers: int = 2, device: str = "auto", segmenter: str | None = None, **options: Any
 ) -> list[Outcome]:
     """Codes every picture below one folder into another, in the same arrangement; each is one
     `.obic` file there.
 
     source, target: folders, here or at an address that fsspec knows (s3://..., with
     `obic[remote]`); every worker has to see them. workers: processes, each with one CPU ("cpu",
-    "auto") or one GPU ("cuda") of the cluster. options: those of `obic.Codec.encode`.
+    "auto") or one GPU ("cuda") of the cluster. segmenter: a name, as `obic.Codec`
+    takes it; its package has to be installed on every worker. options: those of
+    `obic.Codec.encode`.
 
     Pictures that differ in their suffix alone keep it: "a.jpg" and "a.png" become "a.jpg.obic" and
     "a.png.obic". Returns one entry for each picture, by name; one that fails does not stop the
-    others. Raises UsageError if there is no picture, OSError as the folder does, ObicError if Ray
-    is not installed.
+    others. Raises UsageError if there is no picture or no such segmenter, OSError as the folder does,
+    ObicError if Ray is not installed.
     """
-    return _convert_all(source, target, PICTURE_SUFFIXES, ".obic", partial(_encode, options), workers, device)
+    from obic.segment.adapters import check_name
+
+    if segmenter:
+        check_name(segmenter)
+    codec = {"device": device, "segmenter": segmenter}
+    return _convert_all(source, target, PICTURE_SUFFIXES, ".obic", partial(_encode, options), workers, codec)
 
 
 def decode_folder(
@@ -67,7 +74,7 @@ def decode_folder(
 
     ending = "." + format.lower().lstrip(".")
     work = partial(_decode, picture_format(format), kinds_from_text(metadata), {"damaged": damaged, "look": look})
-    return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, device)
+    return _convert_all(source, target, OBIC_SUFFIXES, ending, work, workers, {"device": device})
 
 
 def _encode(options: dict[str, Any], codec: Codec, data: bytes) -> bytes:
@@ -93,10 +100,10 @@ def _convert_all(
     ending: str,
     work: Callable[[Codec, bytes], bytes],
     workers: int,
-    device: str,
+    codec: dict[str, Any],
 ) -> list[Outcome]:
     """Ray's part: every file below `source` with one of the suffixes through `work`, on actors with
-    networks."""
+    an `obic.Codec` of these arguments each."""
     try:
         import ray
     except ImportError as error:
@@ -109,9 +116,9 @@ def _convert_all(
     files = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
     done = files.map(
         _Worker,
-        fn_constructor_args=(source, target, device, work, ending),
+        fn_constructor_args=(source, target, codec, work, ending),
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_gpus=1 if device == "cuda" else None,
+        num_gpus=1 if codec["device"] == "cuda" else None,
     )
     return sorted(done.take_all(), key=lambda entry: entry["input"])
 
@@ -119,12 +126,14 @@ def _convert_all(
 class _Worker:
     """One process of the cluster, with its networks."""
 
-    def __init__(self, source: str, target: str, device: str, work: Callable[[Codec, bytes], bytes], ending: str):
+    def __init__(
+        self, source: str, target: str, codec: dict[str, Any], work: Callable[[Codec, bytes], bytes], ending: str
+    ):
         import fsspec
 
         from obic.api import Codec
 
-        self._codec, self._work, self._ending = Codec(device), work, ending
+        self._codec, self._work, self._ending = Codec(**codec), work, ending
         self._source, self._from = fsspec.core.url_to_fs(source)
         self._target, self._to = fsspec.core.url_to_fs(target)
 

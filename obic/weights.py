@@ -127,10 +127,20 @@ def _arrays(data: bytes, encoder: bool) -> dict[str, np.ndarray]:
 def segmenter_bytes() -> bytes:
     """The segmenter's file. Raises ObicError if there is none, or not the one the manifest
     names."""
+    return _read(*_segmenter_entry())
+
+
+def segmenter_digest() -> str:
+    """SHA-256 of the segmenter's file in hexadecimal digits, as the manifest has it. Raises
+    ObicError if there is no segmenter."""
+    return str(_segmenter_entry()[1]["sha256"])
+
+
+def _segmenter_entry() -> tuple[Path, dict[str, Any]]:
     for folder in folders():
         manifest = json.loads((folder / MANIFEST).read_text())
         if "segmenter" in manifest:
-            return _read(folder, manifest["segmenter"])
+            return folder, manifest["segmenter"]
     raise ObicError("no segmenter found: reinstall obic, or give a mask with --mask")
 
 

@@ -194,6 +194,8 @@ def _encode(job: Job, networks: Networks, recipe: Recipe, mask: str) -> dict[str
     job.note(*coded.notes)
     if coded.warning:
         job.say(f"warning: {coded.warning}")
+    if job.settings.verbose and recipe.mask == "auto":
+        job.say(f"segmenter {networks.segmenter_name}")
     out.write(coded.data)
     report = _report(job, coded.data)
     return report if job.alone or report is None else {"output": out.path, **report}

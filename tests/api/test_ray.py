@@ -1,5 +1,6 @@
 """Folders coded and decoded on a real cluster of Ray on this machine, with two workers."""
 
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -12,11 +13,19 @@ import pytest
 from PIL import Image
 
 from obic.api import Codec
+from obic.container import open_container
 from obic.errors import ObicError, UsageError
 from obic.ray import decode_folder, encode_folder
 from shared.places import TESTS
 
 GOLDEN = TESTS / "golden" / "v1"
+
+LEFT_DOG = """
+def left(rgb):
+    labels = rgb[:, :, 0] * 0
+    labels[:, :24] = 12
+    return labels
+"""
 
 
 @pytest.fixture
@@ -44,6 +53,11 @@ def test_a_folder_without_pictures(tmp_path):
         encode_folder(str(tmp_path), str(tmp_path / "coded"))
 
 
+def test_a_segmenter_that_is_none(photos, tmp_path):
+    with pytest.raises(UsageError, match="there is no segmenter"):
+        encode_folder(str(photos), str(tmp_path / "coded"), segmenter="nobody:x")
+
+
 @pytest.fixture
 def served(photos) -> Iterator[str]:
     """The folder of pictures at an address: a server that lists it."""
@@ -59,11 +73,14 @@ def test_a_cluster_of_two_workers(photos, served, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'obic[ray]'")
     monkeypatch.setenv("OBIC_WEIGHTS", str(GOLDEN))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    folders = [str(tmp_path / name) for name in ("coded", "fetched", "decoded")]
+    (tmp_path / "own.py").write_text(LEFT_DOG)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    folders = [str(tmp_path / name) for name in ("coded", "fetched", "decoded", "found")]
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     try:
         coded = encode_folder(photos.as_uri(), folders[0], workers=2, mask="none", quality=30)
         fetched = encode_folder(served, folders[1], workers=2, mask="none", quality=30)
+        found = encode_folder(str(photos / "deep"), folders[3], workers=1, segmenter="python:own:left", layers="class")
         (tmp_path / "coded" / "cut.obic").write_bytes((tmp_path / "coded" / "a.obic").read_bytes()[:-1])
         decoded = decode_folder(folders[0], folders[2], workers=2, format="webp")
     finally:
@@ -71,6 +88,7 @@ def test_a_cluster_of_two_workers(photos, served, tmp_path, monkeypatch):
     assert [entry["input"] for entry in coded] == ["a.png", "b.jpg", "b.png", "bad.png", "deep/a.png", "deep/c.jpg"]
     assert [entry["error"].split(":")[0] for entry in coded] == ["", "", "", "FormatError", "", ""]
     assert [entry["bytes"] for entry in fetched] == [entry["bytes"] for entry in coded]
+    assert [open_container(entry["output"]).header.layer_names for entry in found] == [("background", "dog")] * 2
     alone = Codec("cpu")
     names = ("a", "b.jpg", "b.png", None, "deep/a", "deep/c")
     for name, entry in zip(names, coded, strict=True):
@@ -82,4 +100,4 @@ def test_a_cluster_of_two_workers(photos, served, tmp_path, monkeypatch):
         pixels = np.asarray(Image.open(tmp_path / "decoded" / f"{name}.webp"))
         assert np.array_equal(pixels, np.asarray(alone.decode(data)))
     assert [entry["error"].split(":")[0] for entry in decoded] == ["", "", "", "TruncatedError", "", ""]
-    assert [sum(path.is_file() for path in Path(folder).rglob("*")) for folder in folders] == [6, 5, 5]
+    assert [sum(path.is_file() for path in Path(folder).rglob("*")) for folder in folders] == [6, 5, 5, 2]

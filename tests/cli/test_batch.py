@@ -58,8 +58,7 @@ def found(folder: str) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
-# --- inputs and outputs
-# -----------------------------------------------------------------------------------------------
+# --- inputs and outputs ---------------------------------------------------------------------------
 
 
 def test_a_folder_stands_for_the_files_below_it(obic, coded):
@@ -106,8 +105,7 @@ def test_usage_errors(obic, coded, line):
     assert os.listdir() == ["coded"]
 
 
-# --- failures
-# ---------------------------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 def test_a_bad_file_does_not_stop_the_others(obic, coded):
@@ -164,8 +162,7 @@ def test_debug_shows_the_trace_of_each_failure(obic, coded):
     assert done.err.splitlines()[-1] == "obic: 1 of 4 inputs failed: missing.obic"
 
 
-# --- with networks
-# ----------------------------------------------------------------------------------------------------
+# --- with networks --------------------------------------------------------------------------------
 
 
 def test_there_and_back_with_workers(obic, pictures, monkeypatch):
@@ -199,8 +196,7 @@ def test_messages_name_their_input(obic, pictures):
     assert found("out") == ["a.obic", "b.obic"]
 
 
-# --- the bar
-# ----------------------------------------------------------------------------------------------------------
+# --- the bar --------------------------------------------------------------------------------------
 
 
 def test_the_bar_is_for_terminals(coded):
@@ -233,8 +229,7 @@ def test_a_large_picture_has_a_bar_of_its_own(monkeypatch):
     assert sys.stderr.getvalue() == ""
 
 
-# --- names that differ in the suffix alone
-# ----------------------------------------------------------------------------
+# --- names that differ in the suffix alone --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -325,8 +320,7 @@ def test_one_file_named_twice_is_no_failure(obic, coded):
     assert obic("extract", "coded/x.obic", "coded/x.obic", "--layer", 1, "-j", 2) == (0, b"", "")
 
 
-# --- numbers
-# ----------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
 def takes(command, option, value):

@@ -29,8 +29,7 @@ def one_line(text: str) -> bool:
     return text.startswith("obic: ") and text.count("\n") == 1 and text.endswith("\n")
 
 
-# --- help and usage
-# ---------------------------------------------------------------------------------------------------
+# --- help and usage -------------------------------------------------------------------------------
 
 
 def test_help_lists_every_command(obic):
@@ -94,8 +93,7 @@ def test_usage_errors(obic, photo, line):
     assert photo.read_bytes() == before
 
 
-# --- info
-# -------------------------------------------------------------------------------------------------------------
+# --- info -----------------------------------------------------------------------------------------
 
 
 def test_info_json(obic, photo, small_file):
@@ -142,8 +140,7 @@ def test_info_needs_no_more_than_the_header(obic, small_file):
     assert obic("info", "-", stdin=small_file[:-100]).out == whole.out
 
 
-# --- verify
-# -----------------------------------------------------------------------------------------------------------
+# --- verify ---------------------------------------------------------------------------------------
 
 
 def test_verify_a_whole_file(obic, photo):
@@ -184,8 +181,7 @@ def test_bytes_behind_the_end_are_found(obic, small_file):
     assert obic("verify", "-", stdin=small_file + b"\0").code == 3
 
 
-# --- extract to .obic
-# -------------------------------------------------------------------------------------------------
+# --- extract to .obic -----------------------------------------------------------------------------
 
 
 def test_extract_writes_a_smaller_valid_file(obic, photo, small_file):
@@ -219,8 +215,7 @@ def test_layer_names_from_a_file_make_no_paths(obic, tmp_path):
     assert sorted(os.listdir()) == ["x-______etc_x_y.obic", "x.obic"]
 
 
-# --- exit codes of input files
-# ----------------------------------------------------------------------------------------
+# --- exit codes of input files --------------------------------------------------------------------
 
 
 def test_a_missing_file(obic):
@@ -259,8 +254,7 @@ def test_debug_shows_the_trace(obic):
     assert loud.code == quiet.code == 1
 
 
-# --- output
-# -----------------------------------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------
 
 
 def test_an_existing_file_is_replaced_unless_told_otherwise(obic, photo):
@@ -311,8 +305,7 @@ def test_the_input_is_never_overwritten(obic, photo, small_file):
     assert photo.read_bytes() == small_file
 
 
-# --- as a process
-# -----------------------------------------------------------------------------------------------------
+# --- as a process ---------------------------------------------------------------------------------
 
 
 def shell(line: str, cwd: Path) -> subprocess.CompletedProcess:

@@ -62,8 +62,7 @@ def one_line(text: str) -> bool:
     return text.startswith("obic: ") and text.count("\n") == 1 and text.endswith("\n")
 
 
-# --- there and back
-# ---------------------------------------------------------------------------------------------------
+# --- there and back -------------------------------------------------------------------------------
 
 
 def test_encode_and_decode_name_their_output(obic, folder, photo):
@@ -133,8 +132,7 @@ def test_a_device_that_is_not_there(obic, coded):
     assert done.code == (2 if GPU is None else 0)
 
 
-# --- inputs
-# -----------------------------------------------------------------------------------------------------------
+# --- inputs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
@@ -176,8 +174,7 @@ def test_damaged_pictures(obic, folder):
     assert not Path("x.obic").exists()
 
 
-# --- masks
-# ------------------------------------------------------------------------------------------------------------
+# --- masks ----------------------------------------------------------------------------------------
 
 
 def test_the_mask_command_gives_what_encode_would_use(obic, folder):
@@ -242,8 +239,7 @@ def test_masks_that_do_not_fit(obic, folder, mask):
     assert not Path("photo.obic").exists()
 
 
-# --- layers
-# -----------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 def test_an_extracted_layer_decodes_to_itself_alone(obic, coded, photo):
@@ -267,8 +263,7 @@ def test_a_missing_layer_is_never_dropped_silently(obic, coded):
     assert not Path("x.jpg").exists()
 
 
-# --- damage
-# -----------------------------------------------------------------------------------------------------------
+# --- damage ---------------------------------------------------------------------------------------
 
 
 def test_damage_gives_an_error_and_no_output(obic, coded):

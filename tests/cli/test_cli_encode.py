@@ -45,8 +45,7 @@ def names(obic, *options):
     return encode(obic, *options).header.layer_names
 
 
-# --- how large
-# --------------------------------------------------------------------------------------------------------
+# --- how large ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", ["", "--object-boost 0", "--object-boost -20", "--background-quality 9"])
@@ -98,8 +97,7 @@ def test_the_boost_of_objects(obic):
     assert [layer.quality for layer in boosted] == [40, 60]
 
 
-# --- layers
-# -----------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 def test_kinds_of_layers(obic):
@@ -133,8 +131,7 @@ def test_no_object(obic, monkeypatch):
     assert obic("encode", "photo.png", "--layers", "none").err == ""
 
 
-# --- alpha
-# ------------------------------------------------------------------------------------------------------------
+# --- alpha ----------------------------------------------------------------------------------------
 
 
 def test_alpha_to_the_pixel(obic):
@@ -156,8 +153,7 @@ def test_a_damaged_pixel_mask_is_said(obic):
     assert obic("decode", "-", "-o", "y.png", stdin=alone[:-3]).code == 3
 
 
-# --- frames
-# -----------------------------------------------------------------------------------------------------------
+# --- frames ---------------------------------------------------------------------------------------
 
 
 def test_frames(obic):

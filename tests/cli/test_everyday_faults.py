@@ -49,8 +49,7 @@ def encode(obic, *line):
     return obic("encode", "--mask", "none", *line)
 
 
-# --- orientation
-# ------------------------------------------------------------------------------------------------------
+# --- orientation ----------------------------------------------------------------------------------
 
 
 def exif(*entries: bytes, tail: bytes = b"", prefix: bytes = b"Exif\0\0") -> bytes:
@@ -104,8 +103,7 @@ def test_orientation_in_xmp_alone():
     assert np.array_equal(read_picture(file_of(MARKED, pnginfo=info)).rgb, MARKED.transpose(TURNS[6]))
 
 
-# --- colours
-# ----------------------------------------------------------------------------------------------------------
+# --- colours --------------------------------------------------------------------------------------
 
 
 def grey_profile(gamma: float = 1.0) -> bytes:
@@ -211,8 +209,7 @@ def test_red_is_red(data):
     assert np.abs(read_picture(data).rgb.astype(int) - RED).max() <= 6
 
 
-# --- files
-# ------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tail", [b"junk" * 999, bytes(100_000), b"\0\0\0\x18ftypmp42" + bytes(5000)])
@@ -336,8 +333,7 @@ def test_metadata_of_any_size_and_kind_are_written_or_left_out():
         assert ("xmp" in image.info) == (format in ("PNG", "WEBP"))
 
 
-# --- names
-# ------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 NAMES = [
     *("with space.png", "Übung 写真 🎈.png", "-dash.png", "UPPER.PNG", "no suffix", "two.tar.gz", "a#b?c%41.png"),
@@ -398,8 +394,7 @@ def test_a_locale_without_letters(photo, tmp_path):
     assert (tmp_path / "Übung.obic").exists()
 
 
-# --- folders and outputs
-# ----------------------------------------------------------------------------------------------
+# --- folders and outputs --------------------------------------------------------------------------
 
 
 def test_two_names_where_other_commands_have_an_output(obic, photo):

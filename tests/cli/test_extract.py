@@ -52,8 +52,7 @@ def pixels(data: bytes | Path) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data) if isinstance(data, bytes) else data))
 
 
-# --- several layers
-# ---------------------------------------------------------------------------------------------------
+# --- several layers -------------------------------------------------------------------------------
 
 
 def test_list(obic, three):
@@ -100,8 +99,7 @@ def test_several_layers_make_one_picture(obic, five):
     assert sum(alone).mean() > 1.5 * max(layer.mean() for layer in alone)
 
 
-# --- over another picture
-# ---------------------------------------------------------------------------------------------
+# --- over another picture -------------------------------------------------------------------------
 
 
 def test_over_another_picture(obic, five):
@@ -133,8 +131,7 @@ def test_the_backdrop_covers_the_picture():
     assert (compose(rgba, np.zeros((3, 3, 3), np.uint8)) == 39).all()  # 100 * 100 / 255
 
 
-# --- merge
-# ------------------------------------------------------------------------------------------------------------
+# --- merge ----------------------------------------------------------------------------------------
 
 
 def test_what_was_taken_apart_comes_together(obic, three):

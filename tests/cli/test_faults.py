@@ -53,8 +53,7 @@ def run(*arguments, cwd, **options):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-# --- rivals
-# ----------------------------------------------------------------------------------------------------------
+# --- rivals ---------------------------------------------------------------------------------------
 
 
 def test_processes_that_write_the_same_name_leave_one_whole_file(large):
@@ -72,8 +71,7 @@ def test_processes_that_write_the_same_name_leave_one_whole_file(large):
     assert sorted(os.listdir(large.parent)) == ["large.obic", "out.obic"]
 
 
-# --- no room
-# ---------------------------------------------------------------------------------------------------------
+# --- no room --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -108,8 +106,7 @@ def test_a_folder_that_nobody_can_write(large):
     assert err.startswith("obic: /proc/")
 
 
-# --- pipes
-# -----------------------------------------------------------------------------------------------------------
+# --- pipes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -123,8 +120,7 @@ def test_a_reader_that_wants_no_more(large, command, code, unbuffered):
     assert (done.stdout.strip(), done.stderr, done.returncode) == (b"100", b"", code)
 
 
-# --- signals
-# ---------------------------------------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 ENDS = [(signal.SIGINT, 130, "\nobic: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")]
 HIT = """
@@ -268,8 +264,7 @@ def test_a_signal_that_a_library_makes_another_error_of(obic, monkeypatch, numbe
     assert signal.getsignal(number) == before
 
 
-# --- nowhere to be at home
-# ------------------------------------------------------------------------------------------
+# --- nowhere to be at home ------------------------------------------------------------------------
 
 
 def test_no_home_no_cache_no_temporary_folder(photo):

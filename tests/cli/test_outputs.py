@@ -165,7 +165,7 @@ def test_the_workers_of_a_cluster_write_as_the_command_does():
 
     os.mkdir("in")
     Path("in/a.png").write_bytes(b"picture")
-    worker = _Worker("in", "out", "cpu", lambda codec, data: data + b", coded", ".obic")
+    worker = _Worker("in", "out", {"device": "cpu"}, lambda codec, data: data + b", coded", ".obic")
     for mode in (0o640, 0o604):
         done = worker({"name": "a.png", "stem": "a"})
         assert (done["error"], Path("out/a.obic").read_bytes()) == ("", b"picture, coded")
@@ -173,8 +173,7 @@ def test_the_workers_of_a_cluster_write_as_the_command_does():
         os.chmod("out/a.obic", 0o604)
 
 
-# --- a note where a name that nobody gave replaces a picture
-# ----------------------------------------------------------
+# --- a note where a name that nobody gave replaces a picture --------------------------------------
 
 
 def test_a_picture_that_is_replaced_without_being_named_is_told(obic, monkeypatch):

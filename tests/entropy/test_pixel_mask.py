@@ -117,8 +117,7 @@ def test_mixed_cells_have_a_bound(monkeypatch):
         encode_pixel_mask(labels, cells)
 
 
-# --- in a file
-# --------------------------------------------------------------------------------------------------------
+# --- in a file ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

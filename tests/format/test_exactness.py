@@ -127,8 +127,7 @@ def test_noise_in_every_float_part_does_not_change_symbols(torch_decoder):
     assert 0 < largest_difference("two-layers", torch_decoder) < 16
 
 
-# --- what is written is read back
-# ------------------------------------------------------------------------------------
+# --- what is written is read back -----------------------------------------------------------------
 
 
 @pytest.fixture

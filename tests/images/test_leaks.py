@@ -270,8 +270,7 @@ def test_a_picture_in_a_buffer_is_read_the_same(photo):
     check(picture.metadata[PART_EXIF], picture.metadata[PART_XMP])
 
 
-# --- what is written of it
-# --------------------------------------------------------------------------------------------
+# --- what is written of it ------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -49,8 +49,7 @@ def metadata_of(path: str) -> dict[int, bytes]:
     return read_picture(path, keep_profile=True).metadata
 
 
-# --- reading
-# ----------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def test_a_picture_brings_its_metadata_upright(photo):
@@ -117,8 +116,7 @@ def test_what_a_reader_would_refuse_is_not_written():
     assert kept({PART_EXIF: bytes(2**24 + 1)}, {PART_XMP}) == {}
 
 
-# --- writing
-# ----------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
@@ -139,8 +137,7 @@ def test_a_format_without_profiles_gets_srgb(photo):
     assert not np.array_equal(written, wide)
 
 
-# --- through a file
-# ---------------------------------------------------------------------------------------------------
+# --- through a file -------------------------------------------------------------------------------
 
 
 def test_nothing_is_kept_unless_asked(obic, photo):

@@ -1,6 +1,7 @@
 """`--segmenter NAME`: names, what is installed, answers that do not follow the protocol; one's own,
 and rembg's."""
 
+import hashlib
 import sys
 from importlib.metadata import EntryPoint
 from types import ModuleType, SimpleNamespace
@@ -14,6 +15,7 @@ from obic.container import open_container
 from obic.errors import ObicError, UsageError
 from obic.segment import CLASS_NAMES
 from obic.segment.adapters import GROUP, KINDS, Checked, check_name, resolve
+from obic.weights import segmenter_bytes
 from shared.places import GOLDEN
 
 MODULE = """
@@ -90,6 +92,14 @@ def test_the_environment_chooses(obic, monkeypatch, rgb):
     assert open_container(data).header.layer_names == ("background", "leaf", "stone")
     data = package.Codec("cpu", segmenter="python:own:left").encode(rgb, layers="class")
     assert open_container(data).header.layer_names == ("background", "object")
+
+
+@pytest.mark.parametrize("name", ["python:own:left", "builtin"])
+def test_verbose_says_which_it_was(obic, name):
+    done = obic("encode", "photo.png", "--segmenter", name, "-v", "-o", "-")
+    digest = hashlib.sha256(segmenter_bytes()).hexdigest()[:8]
+    assert f"segmenter {'builtin ' + digest if name == 'builtin' else name}\n" in done.err
+    assert "segmenter" not in obic("encode", "photo.png", "--mask", "none", "-v", "-o", "-").err
 
 
 def test_a_codec_takes_a_function(rgb):
@@ -170,8 +180,7 @@ def test_equal_names_of_classes_are_numbered(rgb):
     assert open_container(data).header.layer_names == ("background", "leaf-1", "leaf-2", "object-1")
 
 
-# --- entry points and the list
-# ----------------------------------------------------------------------------------------
+# --- entry points and the list --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -225,8 +234,7 @@ def test_what_is_not_installed_is_said_in_one_line(obic, monkeypatch, name, modu
         assert name in done.err and done.err.rstrip().endswith(f"pip install 'obic[{extra}]'")
 
 
-# --- rembg, a fake one
-# ------------------------------------------------------------------------------------------------
+# --- rembg, a fake one ----------------------------------------------------------------------------
 
 
 @pytest.fixture

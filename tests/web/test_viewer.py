@@ -151,8 +151,7 @@ def golden(name: str) -> np.ndarray:
     return np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGBA"))
 
 
-# --- the package
-# ------------------------------------------------------------------------------------------------------
+# --- the package ----------------------------------------------------------------------------------
 
 
 def test_decode_in_a_worker(page, server):
@@ -265,8 +264,7 @@ def test_errors_come_through_the_worker(window, server, work, error):
     assert (name, ours) == (error, True) and message and "\n" not in message
 
 
-# --- the element
-# ------------------------------------------------------------------------------------------------------
+# --- the element ----------------------------------------------------------------------------------
 
 
 def test_the_element(page):
@@ -310,8 +308,7 @@ def test_the_element_waits_until_it_is_seen(page, server):
     page.wait("document.querySelector('obic-img').pixels.width === 100")
 
 
-# --- the viewer
-# -------------------------------------------------------------------------------------------------------
+# --- the viewer -----------------------------------------------------------------------------------
 
 STATUS = "document.getElementById('status').textContent"
 PROBLEM = "document.getElementById('problem')"

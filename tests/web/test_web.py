@@ -45,8 +45,7 @@ def reference():
         return codec.load_model("cpu", backend="numpy")
 
 
-# --- the golden and the broken files
-# ----------------------------------------------------------------------------------
+# --- the golden and the broken files --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("folder", "name"), GOLDEN_FILES, ids=lambda value: getattr(value, "name", value))
@@ -98,8 +97,7 @@ def test_a_layer_that_is_not_there(reader):
     assert reader.picture(data, layers=["background"])[1]["error"] == "UsageError"
 
 
-# --- any bytes
-# --------------------------------------------------------------------------------------------------------
+# --- any bytes ------------------------------------------------------------------------------------
 
 
 def attempt(work, *arguments):
@@ -235,8 +233,7 @@ def test_nothing_is_allocated_for_what_a_header_claims(reader):
     assert reader.ask(memory=True)["bytes"] - before < 50e6
 
 
-# --- the networks
-# -----------------------------------------------------------------------------------------------------
+# --- the networks ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("speed", ["simd", "plain"])
