@@ -56,8 +56,8 @@ wasm: $(READY) ## compile web/native/*.c anew, into web/src/wasm.ts
 	$(BIN)/python web/native/build.py
 
 test: $(READY) $(LIGHT) $(if $(NPM),$(WEB)) ## run the tests: first those that need no PyTorch, without it (ARGS=... all of some files, with it; NPM= leaves web/ out)
-	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(or $(ARGS),--rest)
+	$(if $(ARGS),,OMP_NUM_THREADS=1 $(LIGHT)/bin/pytest --numprocesses 2 --dist worksteal)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(or $(ARGS),--rest)
 
 coverage: $(READY) ## run the tests and list the lines that none of them runs (ARGS=tests/segment); writes build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term --cov-report html $(ARGS)

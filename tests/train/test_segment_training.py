@@ -291,10 +291,10 @@ def test_a_run_ends_and_its_packed_weights_start_another(tmp_path, monkeypatch, 
     assert json.loads(done.stdout.splitlines()[-1])["bytes"] == (tmp_path / "packed.npz").stat().st_size
     monkeypatch.setenv("OBIC_WEIGHTS", str(tmp_path))  # a codec is found among the others, the segmenter is this one
     assert segmenter_bytes() == (tmp_path / "packed.npz").read_bytes() and load_codec()
-    mixed = ("--mix", tmp_path / "packed.npz", "--share", 0.5)
-    done = run(*pack, "--out", tmp_path / "mixed.npz", *mixed)
-    assert done.returncode == 0, done.stderr
-    assert read_segmenter(tmp_path / "mixed.npz", "torch")(sample().rgb).shape == (60, 100)
+    if backbone == LITE:  # one is enough: it takes seconds to compress
+        done = run(*pack, "--out", tmp_path / "mixed.npz", "--mix", tmp_path / "packed.npz", "--share", 0.5)
+        assert done.returncode == 0, done.stderr
+        assert read_segmenter(tmp_path / "mixed.npz", "torch")(sample().rgb).shape == (60, 100)
     done = run(*small, "--init", tmp_path / "packed.npz")
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
