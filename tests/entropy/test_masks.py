@@ -18,17 +18,11 @@ from obic.masks import (
     spread_cells,
 )
 from shared import oracle
+from shared.pictures import discs
 
 
 def blobs(height, width, n_layers, seed=0):
-    """A smooth label map with about as many regions as layers."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    labels = np.zeros((height, width), np.uint8)
-    for label in range(1, n_layers):
-        cy, cx, radius = random.random(3) * [height, width, max(height, width) / 2]
-        labels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = label
-    return labels
+    return discs(height, width, n_layers, np.random.default_rng(seed))
 
 
 def check(labels, n_layers):

@@ -17,16 +17,13 @@ from obic.entropy.mask_contexts import ONE_IN_256
 from obic.errors import FormatError, UsageError
 from obic.masks import alpha_from_cells, decode_pixel_mask, encode_pixel_mask, grid_labels, spread_cells
 from shared import oracle
+from shared.pictures import discs
 
 
 def blobs(height, width, n_layers, noise, seed):
     """Labels of pixels: discs, and noise of any label and void."""
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    labels = np.zeros((height, width), np.uint8)
-    for label in range(1, n_layers):
-        cy, cx, radius = random.random(3) * [height, width, max(height, width) / 2]
-        labels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = label
+    labels = discs(height, width, n_layers, random)
     wild = random.random(labels.shape) < noise
     labels[wild] = random.choice([*range(n_layers), 255], wild.sum())
     return labels

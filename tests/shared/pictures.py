@@ -111,3 +111,13 @@ def tiff(order: str, *directories: dict, gap: bytes = b"") -> bytes:
 
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
     return head + put(directories[0], 8, [*directories[1:]])
+
+
+def discs(height, width, n_layers, random):
+    """A smooth label map, uint8 [H, W], with about as many regions as layers."""
+    y, x = np.mgrid[:height, :width]
+    labels = np.zeros((height, width), np.uint8)
+    for label in range(1, n_layers):
+        cy, cx, radius = random.random(3) * [height, width, max(height, width) / 2]
+        labels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = label
+    return labels
