@@ -18,7 +18,7 @@ from obic.constants import CELL, HYPER, HYPER_CLAMP, MAX_MAGNITUDE
 from obic.entropy.layer import LayerCoder
 from obic.progress import track
 from obic.shape import PASSES, noise, pass_numbers, quality_to_level, relative_level
-from obic.tiles import SIDE, Area, tiles, times
+from obic.tiles import Area, tiles, times
 
 if TYPE_CHECKING:
     from obic.weights import CodecModel
@@ -26,15 +26,12 @@ if TYPE_CHECKING:
 Residual = Callable[[Area, Array, Array, Array], Array]  # area, coded, mean, step -> residual, all of that area
 
 
-def analyse_all(backend: Backend, pictures: Sequence[np.ndarray], side: int = SIDE) -> Array:
+def analyse_all(backend: Backend, pictures: Sequence[np.ndarray]) -> Array:
     """B pictures with one number of cells down and across, uint8 [H, W, 3] -> features [B, h, w,
-    M], h = ceil(H/16).
-
-    side: of a tile, in cells.
-    """
+    M], h = ceil(H/16)."""
     grid = [-(-size // CELL) for size in pictures[0].shape[:2]]
     features = backend.array(np.zeros((len(pictures), *grid, backend.shape.latent), np.float32))
-    wanted = tiles(np.ones(grid, bool), backend.shape.reach.transforms, side)
+    wanted = tiles(np.ones(grid, bool), backend.shape.reach.transforms, backend.tile)
     for inner, outer, crop in track("analysis", wanted):
         pixels = np.stack([_pad(rgb[times(outer, CELL)], CELL, mode="edge") for rgb in pictures])
         features[:, *inner] = backend.analysis(pixels)[:, *crop]
@@ -42,7 +39,7 @@ def analyse_all(backend: Backend, pictures: Sequence[np.ndarray], side: int = SI
 
 
 def encode_cells(
-    model: CodecModel, features: Array, coder: LayerCoder, side: int = SIDE, z: np.ndarray | None = None
+    model: CodecModel, features: Array, coder: LayerCoder, z: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integers of one layer, whose cells and quality the coder has, from the features [1, h, w,
     M].
@@ -51,7 +48,7 @@ def encode_cells(
     w4] and the residual int32 [M, h, w], both 0 where the layer has no position.
     """
     if z is None:
-        z = coder.codable(hyper_latent(model, features, coder, side))
+        z = coder.codable(hyper_latent(model, features, coder))
     kept = model.backend.array((coder.table_rows(z) > 0).transpose(1, 2, 0)[None])
     gain = model.backend.array(model.gain(coder.quality))
     symbols = np.zeros(kept.shape, np.int32)
@@ -62,18 +59,18 @@ def encode_cells(
         symbols[:, *area] += model.backend.numpy(value).astype(np.int32)
         return value
 
-    _run_context(model.backend, z, coder, quantise, side)
+    _run_context(model.backend, z, coder, quantise)
     return z, symbols[0].transpose(2, 0, 1)
 
 
-def hyper_latent(model: CodecModel, features: Array, coder: LayerCoder, side: int = SIDE) -> np.ndarray:
+def hyper_latent(model: CodecModel, features: Array, coder: LayerCoder) -> np.ndarray:
     """A layer's hyper-latent int32 [Z, h4, w4] before `LayerCoder.codable`, 0 where no tile of the
     layer's lies."""
     backend = model.backend
     z = np.zeros((backend.shape.hyper, *coder.touched.shape), np.int32)
     gain = backend.array(model.gain(coder.quality))
     whole = layer_conditions(coder.cells, coder.quality, backend.shape.levels)
-    wanted = tiles(coder.touched, backend.shape.reach.hyper_analysis, max(2, side // HYPER))
+    wanted = tiles(coder.touched, backend.shape.reach.hyper_analysis, backend.tile // HYPER**2)
     for inner, outer, crop in track("hyper-analysis", wanted):
         window = times(outer, HYPER)
         conditions = backend.array(_pad(whole[window], HYPER)[None])
@@ -86,7 +83,7 @@ def hyper_latent(model: CodecModel, features: Array, coder: LayerCoder, side: in
 
 
 def decode_cells(
-    model: CodecModel, z: np.ndarray, residual: np.ndarray, coder: LayerCoder, side: int = SIDE
+    model: CodecModel, z: np.ndarray, residual: np.ndarray, coder: LayerCoder
 ) -> tuple[Array, Array]:
     """The inverse: the integers of a layer -> its features [1, h, w, M] and its conditions [1, h,
     w, 2].
@@ -95,13 +92,13 @@ def decode_cells(
     """
     backend = model.backend
     symbols = backend.array(residual.transpose(1, 2, 0)[None].astype(np.float32))
-    decoded = _run_context(backend, z, coder, lambda area, *_: symbols[:, *area], side)
+    decoded = _run_context(backend, z, coder, lambda area, *_: symbols[:, *area])
     conditions = layer_conditions(coder.cells, coder.quality, backend.shape.levels)
     return decoded * backend.array(model.inverse_gain(coder.quality)), backend.array(conditions[None])
 
 
 def synthesise_all(
-    backend: Backend, features: Array, conditions: Array, sizes: Sequence[tuple[int, int]], side: int = SIDE
+    backend: Backend, features: Array, conditions: Array, sizes: Sequence[tuple[int, int]]
 ) -> list[np.ndarray]:
     """Features [B, h, w, M] and conditions [B, h, w, 2] of all cells of B pictures -> rgb uint8 [H,
     W, 3] of each.
@@ -111,7 +108,8 @@ def synthesise_all(
     pictures = [np.empty((*size, 3), np.uint8) for size in sizes]
     grid = features.shape[1:3]
     grain = backend.array(noise(backend.grain, *grid)[None])
-    for inner, outer, crop in track("synthesis", tiles(np.ones(grid, bool), backend.shape.reach.transforms, side)):
+    wanted = tiles(np.ones(grid, bool), backend.shape.reach.transforms, backend.tile)
+    for inner, outer, crop in track("synthesis", wanted):
         pixels = backend.synthesis(features[:, *outer], conditions[:, *outer], grain[:, *outer])
         for rgb, tile in zip(pictures, pixels, strict=True):
             part = rgb[times(inner, CELL)]  # ends with the picture, the pixels with a whole cell
@@ -126,26 +124,27 @@ def layer_conditions(cells: np.ndarray, quality: int, levels: int) -> np.ndarray
     return cells[..., None] * np.array([1, level], np.float32)
 
 
-def hyper_features(backend: Backend, z: np.ndarray, height: int, width: int, side: int = SIDE) -> Array:
+def hyper_features(backend: Backend, z: np.ndarray, height: int, width: int) -> Array:
     """The coded hyper-latent int32 [Z, h4, w4] -> features for the context [1, h, w, C]."""
     coded = backend.array(z.clip(-HYPER_CLAMP, HYPER_CLAMP).astype(np.float32).transpose(1, 2, 0)[None])
     h4, w4 = z.shape[1:]
     features = backend.array(np.zeros((1, HYPER * h4, HYPER * w4, backend.shape.context // 2), np.float32))
-    wanted = tiles(np.ones((h4, w4), bool), backend.shape.reach.hyper_synthesis, max(2, side // HYPER))
+    wanted = tiles(np.ones((h4, w4), bool), backend.shape.reach.hyper_synthesis, backend.tile // HYPER**2)
     for inner, outer, crop in track("hyper-synthesis", wanted):
         features[:, *times(inner, HYPER)] = backend.hyper_synthesis(coded[:, *outer])[:, *times(crop, HYPER)]
     return features[:, :height, :width]
 
 
-def _run_context(backend: Backend, z: np.ndarray, coder: LayerCoder, residual: Residual, side: int) -> Array:
+def _run_context(backend: Backend, z: np.ndarray, coder: LayerCoder, residual: Residual) -> Array:
     """The decoded latent [1, h, w, M] in four passes (spec 8.2), on the windows round the layer's
     cells alone."""
     shape, cells = backend.shape, coder.cells
     decoded = backend.array(np.zeros((1, *cells.shape, shape.latent), np.float32))
     height, width = cells.shape
-    hyper = hyper_features(backend, z, height, width, side)
+    hyper = hyper_features(backend, z, height, width)
     conditions = backend.array(layer_conditions(cells, coder.quality, shape.levels)[None])
-    wanted = tiles(cells, shape.reach.context, side)  # they start at an even row and column, as `pass_numbers` does
+    # They start at an even row and column, as `pass_numbers` does.
+    wanted = tiles(cells, shape.reach.context, backend.tile)
     for number, (inner, outer, crop) in track("context", [(n, tile) for n in range(PASSES) for tile in wanted]):
         around = decoded[:, *outer]
         passes = backend.array(pass_numbers(shape.latent, *around.shape[1:3])[None])

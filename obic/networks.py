@@ -58,6 +58,7 @@ class Networks:
     device, backend: as for `load_model`; a backend of "auto" is chosen when the first network is
     loaded. workers: threads that are going to compute at a time; they share the cores. pictures:
     how many are expected. segmenter: "builtin", or what `obic.segment.adapters.resolve` takes.
+    own_process: the process is there for this alone, and may keep memory for it.
     Raises UsageError where device and backend do not fit together.
     """
 
@@ -69,12 +70,13 @@ class Networks:
         segmenter: str | Segmenter = BUILTIN,
         workers: int = 1,
         pictures: int = 1,
+        own_process: bool = False,
     ):
         check_choice(backend, device)
         self.device = device
         self.backend = backend
         self._auto = backend == "auto"
-        self._workers, self._pictures = workers, pictures
+        self._workers, self._pictures, self._own_process = workers, pictures, own_process
         self._lock = Lock()
         self._codecs: dict[tuple[int | None, bool, str], CodecModel] = {}
         self._choice = segmenter
@@ -93,6 +95,10 @@ class Networks:
                 self._codecs.clear()
             elif self.backend == "auto":
                 self.backend = choose_backend("auto", self.device, pixels * self._pictures)
+            if self.backend == "numpy" and self._own_process:
+                from obic.backends.strips import keep_freed_memory
+
+                keep_freed_memory()
             if self.backend == "torch" and self._workers > 1:
                 import torch
 

@@ -2,8 +2,7 @@
 
 The networks are local. A tile that is evaluated with as much round it as the network sees comes out
 as it does in the whole picture, up to the rounding of floats, so no seam shows; and a tile at the
-border of the picture ends there, where the networks see zeros. Pictures of up to SIDE x SIDE cells
-are one tile.
+border of the picture ends there, where the networks see zeros.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-
-SIDE = 128  # cells along a side of a tile, 2048 pixels; even. 0.4 GB at work in the analysis transform
 
 Area = tuple[slice, slice]  # rows and columns
 
@@ -26,16 +23,17 @@ class Tile(NamedTuple):
     crop: Area
 
 
-def tiles(wanted: np.ndarray, reach: int, side: int) -> list[Tile]:
-    """Tiles of at most `side` x `side` places that cover all that is wanted of a grid, bool [h, w].
+def tiles(wanted: np.ndarray, reach: int, most: int) -> list[Tile]:
+    """Tiles of at most `most` places (or 2x2) that cover all that is wanted of a grid, bool [h, w].
 
     Each is the smallest box round what is wanted of an even share of the grid. `outer` has `reach`
     places more on every side, as far as the grid has them, and starts at an even row and column, as
     the passes of the context ask.
     """
+    heights, widths = _shares(wanted.shape, most)
     found = []
-    for rows in _shares(wanted.shape[0], side):
-        for columns in _shares(wanted.shape[1], side):
+    for rows in heights:
+        for columns in widths:
             part = wanted[rows, columns]
             if part.any():
                 inner = _box(np.any(part, 1), rows.start), _box(np.any(part, 0), columns.start)
@@ -49,10 +47,22 @@ def times(area: Area, factor: int) -> Area:
     return rows, columns
 
 
-def _shares(size: int, side: int) -> list[slice]:
-    length = -(-size // -(-size // side))
-    length += length % 2
-    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
+def _shares(size: tuple[int, ...], most: int) -> list[list[slice]]:
+    """Rows and columns of tiles; the longer side is cut first, for the shortest borders."""
+    counts = [1, 1]
+    while max(lengths := [_even(length, count) for length, count in zip(size, counts, strict=True)]) > 2:
+        if lengths[0] * lengths[1] <= most:
+            break
+        counts[lengths[1] >= lengths[0]] += 1
+    return [
+        [slice(start, min(start + length, end)) for start in range(0, end, length)]
+        for end, length in zip(size, lengths, strict=True)
+    ]
+
+
+def _even(length: int, count: int) -> int:
+    """The even length of each of so many parts."""
+    return -(-length // (2 * count)) * 2
 
 
 def _box(wanted: np.ndarray, start: int) -> slice:

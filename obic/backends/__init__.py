@@ -33,11 +33,12 @@ class Backend(Protocol):
 
     Arrays are float32 and of the backend's own kind, [B, h, w, C]; pixels are uint8 of numpy's. M:
     channels of the latent, Z: of the hyper-latent, C: of the hyper features. grain: planes of noise
-    that the synthesis takes.
+    that the synthesis takes. tile: the most cells to give it at a time, whose time and memory pay.
     """
 
     shape: Shape
     grain: int
+    tile: int
 
     def array(self, values: np.ndarray | Array) -> Array:
         """Values of any type, numpy's or its own, as an array of the backend's, which may share
@@ -69,8 +70,8 @@ class Backend(Protocol):
         """Pass 0..3, from the latent that earlier passes decoded -> mean and step, [B, h, w, M]
         each (spec 8.2).
 
-        They hold at the cells that the layer has, by the first of the conditions; elsewhere they
-        are any numbers."""
+        They hold for what the pass codes (`obic.shape.pass_numbers`) at the cells that the layer
+        has, by the first of the conditions; elsewhere they are any numbers, and no step is 0."""
         ...
 
     def synthesis(self, features: Array, conditions: Array, grain: Array) -> np.ndarray:

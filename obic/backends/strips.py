@@ -28,7 +28,7 @@ def over_strips(work: Callable[[slice], None], array: np.ndarray) -> None:
     count = max(1, least, -(-array.size // STRIP))
     if count > 1:
         count += -count % cores()  # as many for each
-    rows = -(-length // count)
+    rows = max(1, -(-length // count))
     strips = [slice(start, min(start + rows, length)) for start in range(0, length, rows)]
     if len(strips) <= 1 or cores() == 1:
         for strip in strips:
@@ -89,6 +89,18 @@ class _Blas:
 
 
 blas = _Blas()
+
+
+def keep_freed_memory() -> None:
+    """What arrays leave stays with the process, for the next ones. glibc would give that of large
+    ones back at once, and the system clears every page of what it hands out anew. It is for a
+    process of our own; where the C library is another it does nothing."""
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_TRIM_THRESHOLD and so on, of malloc.h
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25)  # the most that older versions take
+        mallopt(trim_threshold, (1 << 31) - 1)
+        mallopt(top_pad, 1 << 26)
 
 
 @cache

@@ -162,7 +162,8 @@ class Batch:
 
         chosen, pictures = self.settings, len(self.inputs)
         return Networks(
-            chosen.device, chosen.backend, segmenter=chosen.segmenter, workers=chosen.jobs, pictures=pictures
+            chosen.device, chosen.backend, segmenter=chosen.segmenter, workers=chosen.jobs, pictures=pictures,
+            own_process=True,
         )
 
     def run(self, work: Work) -> None:

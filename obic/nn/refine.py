@@ -31,7 +31,7 @@ from obic.shape import quality_to_level
 from obic.tiles import Area, tiles, times
 from obic.weights import CodecModel
 
-TILE_SIDE = 48  # cells along a side of a tile, 768 pixels: 2 GB at work with gradients
+TILE = 48 * 48  # the most cells of a tile, 768 x 768 pixels: 2 GB at work with gradients
 TILE_MARGIN = 8  # cells round a tile that take part, so that its border is not optimised for a picture's end
 STEP_SIZE = 0.005  # of the latent, whose unit is a step of the quantiser
 STEP_DAMPING = 0.3  # of the root mean square of all gradients: elements that hardly matter hardly move
@@ -71,7 +71,7 @@ def refine(
     rows = _rows(model, network, features, coders)
     generator = torch.Generator(features.device).manual_seed(0)
     refined = start.clone()
-    wanted = tiles(np.ones(start.shape[-2:], bool), TILE_MARGIN, TILE_SIDE)
+    wanted = tiles(np.ones(start.shape[-2:], bool), TILE_MARGIN, TILE)
     shares = track("refinement", [step / steps for _ in wanted for step in range(steps)])
     for inner, outer, crop in wanted:
         pixels = torch.tensor(rgb[times(outer, CELL)], device=features.device).permute(2, 0, 1)[None]

@@ -15,7 +15,7 @@ from obic.tiles import tiles, times
 from obic.train.codec.checkpoint import new_network
 from shared.pictures import picture
 
-WHOLE, SMALL = 10**6, 4  # sides of tiles, in cells
+WHOLE, SMALL = 10**9, 20  # the most cells of a tile
 DEEP = Shape(
     fine=8, fine_blocks=2, coarse=8, coarse_blocks=3, latent=8, hyper=4, hyper_width=8, context=8, context_blocks=2
 )
@@ -34,15 +34,15 @@ def deep():
 @given(
     wanted=st.tuples(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 99)),
     distance=st.integers(0, 5),
-    side=st.integers(1, 10).map(lambda half: 2 * half),
+    most=st.integers(1, 400),
 )
-def test_tiles_cover_what_is_wanted(wanted, distance, side):
+def test_tiles_cover_what_is_wanted(wanted, distance, most):
     height, width, share, seed = wanted
     wanted = np.random.default_rng(seed).random((height, width)) < share
     covered = np.zeros((height, width), int)
-    for inner, outer, crop in tiles(wanted, distance, side):
+    for inner, outer, crop in tiles(wanted, distance, most):
         covered[inner] += 1
-        assert all(0 < span.stop - span.start <= side for span in inner)
+        assert 0 < covered[inner].size <= max(4, most)
         for size, a, b, c in zip((height, width), inner, outer, crop, strict=True):
             assert b.start % 2 == 0 and 0 <= b.start <= max(0, a.start - distance)
             assert b.stop == min(size, a.stop + distance)
@@ -51,11 +51,17 @@ def test_tiles_cover_what_is_wanted(wanted, distance, side):
 
 
 def test_a_small_picture_is_one_tile_and_an_object_a_small_one():
-    cells = np.zeros((128, 128), bool)
+    cells = np.zeros((128, 256), bool)
     cells[50:60, 71:80] = True
-    assert [tile.inner for tile in tiles(~cells, 2, 128)] == [np.s_[0:128, 0:128]]
-    assert [tile.outer for tile in tiles(cells, 2, 128)] == [np.s_[48:62, 68:82]]
+    assert [tile.inner for tile in tiles(~cells, 2, 128 * 256)] == [np.s_[0:128, 0:256]]
+    assert [tile.outer for tile in tiles(cells, 2, 128 * 256)] == [np.s_[48:62, 68:82]]
     assert times(np.s_[1:2, 3:5], 16) == np.s_[16:32, 48:80]
+
+
+def test_the_longer_side_is_cut():
+    cells = np.ones((188, 250), bool)
+    assert [tile.inner for tile in tiles(cells, 7, 24_000)] == [np.s_[0:188, 0:126], np.s_[0:188, 126:250]]
+    assert [tile.inner for tile in tiles(cells.T, 7, 24_000)] == [np.s_[0:126, 0:188], np.s_[126:250, 0:188]]
 
 
 @pytest.mark.parametrize("part", ["analysis", "synthesis", "hyper_analysis", "hyper_synthesis"])
@@ -85,13 +91,15 @@ def test_reach_of_the_context(deep):
     assert not rows[0] and rows[1:-1].all() and not rows[-1]
 
 
-def coded(model, rgb, cells, side):
+def coded(model, rgb, cells, tile):
     """Everything that comes out of the networks on the way from a picture into a file and back."""
-    features = inference.analyse_all(model.backend, [rgb], side)
-    coder = LayerCoder(model.entropy, cells, 70)
-    z, residual = inference.encode_cells(model, features, coder, side)
-    decoded, conditions = inference.decode_cells(model, z, residual, coder, side)
-    (pixels,) = inference.synthesise_all(model.backend, decoded, conditions, [rgb.shape[:2]], side)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.backend, "tile", tile)
+        features = inference.analyse_all(model.backend, [rgb])
+        coder = LayerCoder(model.entropy, cells, 70)
+        z, residual = inference.encode_cells(model, features, coder)
+        decoded, conditions = inference.decode_cells(model, z, residual, coder)
+        (pixels,) = inference.synthesise_all(model.backend, decoded, conditions, [rgb.shape[:2]])
     return np.asarray(features), z, residual, np.asarray(decoded), pixels
 
 
@@ -100,7 +108,7 @@ def test_tiles_give_what_the_whole_gives(tiny_encoder, height, width):
     rgb = picture(height, width)
     y, x = np.mgrid[: -(-height // 16), : -(-width // 16)]
     for cells in (np.ones(y.shape, bool), np.hypot(y - 9, x - 7) < 6):
-        whole, tiled = (coded(tiny_encoder, rgb, cells, side) for side in (WHOLE, SMALL))
+        whole, tiled = (coded(tiny_encoder, rgb, cells, tile) for tile in (WHOLE, SMALL))
         for a, b in zip(whole, tiled, strict=True):
             difference = np.abs(np.asarray(a, float) - np.asarray(b, float))
             assert difference.max() <= (1e-4 if a.dtype == np.float32 else 1)  # a value at .5 may round otherwise
@@ -135,7 +143,7 @@ def test_entropy_coding_in_blocks_gives_the_same_bytes(tiny_encoder, monkeypatch
 def test_long_work_tells_how_far_it_is(tiny_encoder):
     heard = []
     with listening(lambda *step: heard.append(step)):
-        coded(tiny_encoder, picture(120, 100), np.ones((8, 7), bool), SMALL)
+        coded(tiny_encoder, picture(120, 120), np.ones((8, 8), bool), 16)
     assert list(track("nobody listens", "ab")) == ["a", "b"]
     names = list(dict.fromkeys(stage for stage, *_ in heard))
     assert names == ["analysis", "hyper-analysis", "hyper-synthesis", "context", "synthesis"]

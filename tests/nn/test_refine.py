@@ -45,7 +45,7 @@ def cost(encoder, model, rgb, qualities):
 @pytest.mark.parametrize("side", [48, 6])
 def test_refining_lowers_the_cost(torch_encoder, monkeypatch, side):
     """In one tile, and in several."""
-    monkeypatch.setattr(refine, "TILE_SIDE", side)
+    monkeypatch.setattr(refine, "TILE", side**2)
     rgb, qualities = picture(), (60, 75)
     encoder = codec.PictureEncoder(rgb, labels(), 2, model=torch_encoder)
     before = cost(encoder, torch_encoder, rgb, qualities)

@@ -159,10 +159,10 @@ def cpu_targets(measured: dict[str, tuple[Seconds, Seconds, bytes]], processes: 
 
 def run_processes(files: dict[str, Path], threads: int) -> Processes:
     """`obic encode` and `obic decode` of every picture on the CPU, by backend, size and command:
-    the faster of two runs, or of one for large pictures, the backends in turn."""
+    the fastest of three runs, or one for the largest, the backends in turn."""
     processes: Processes = {}
     for title, path in files.items():
-        for _ in range(2 if title in ("320x320", USUAL_SIZE) else 1):
+        for _ in range(1 if title == HUGE_SIZE else 3):
             for backend in ("numpy", "torch"):
                 for side, source, target in (("encode", ".png", ".obic"), ("decode", ".obic", ".out.png")):
                     arguments = (side, path.with_suffix(source), "-o", path.with_suffix(target))
