@@ -33,7 +33,7 @@ def site_folder() -> Path:
     for folder in (package / "_site", package.parent / "web" / "site"):
         if (folder / "index.html").is_file():
             return folder
-    raise ObicError("the viewer is not built: run `make web`, which needs Node")
+    raise ObicError("the viewer is not built: run `make web` in a checkout (it needs Node), and install obic from it")
 
 
 def models_in(folder: Path) -> dict[str, Callable[[], bytes]]:
