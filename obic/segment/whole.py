@@ -1,5 +1,5 @@
-"""Cleans masks: fills small holes, drops small pieces, and drops all where hardly anything is
-seen."""
+"""Cleans masks: fills small holes, drops small pieces, and drops all where hardly anything is seen,
+and nothing surely."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from obic.connected import connected_cells
 from obic.segment.labels import resized
 
 # Shares of the picture.
-LEAST_SEEN = 0.005  # of all objects together: less is none
+LEAST_SEEN = 0.005  # of all objects together: less is none, unless the network is sure of it somewhere
 CRUMB = 0.005  # a connected piece, if it is not the largest
 HOLE = 0.002  # background with object all round it
+SURE = 1.0  # a logit: a probability of 0.73
 
 
 def whole(
@@ -24,7 +25,7 @@ def whole(
     0..1.
     """
     seen = logits > threshold
-    if seen.sum() < least * seen.size:
+    if seen.sum() < least * seen.size and logits.max() < SURE:
         return _reflected(logits, seen, threshold)
     pieces = connected_cells(seen)
     sizes = np.bincount(pieces.ravel(), minlength=pieces.size + 1)
@@ -46,7 +47,7 @@ def whole_mask(found: np.ndarray, logits: np.ndarray, coarse: int = 192) -> np.n
     long side at most, and what lies within a place of the edge of what remains is left as it is.
     """
     step = -(-max(found.shape) // coarse)
-    clean = whole(np.where(found[::step, ::step], np.float32(1), np.float32(-1)), 0.0) > 0
+    clean = whole(np.where(found[::step, ::step], np.float32(1), np.float32(-1)), 0.0, least=0.0) > 0
     before = resized(logits, *clean.shape) > 0
     clean = _known(clean, before)
     clean = ~_known(~clean, ~before)

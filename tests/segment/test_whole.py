@@ -38,9 +38,14 @@ def test_holes_are_filled_and_bays_are_not():
 
 
 def test_next_to_nothing_is_nothing():
-    scattered = drawn((0, 0, 1, 2, 3), (9, 9, 2, 2, 3))
+    scattered = drawn((0, 0, 1, 2, 0.5), (9, 9, 2, 2, 0.9))
     assert not (whole(scattered, 0.0, least=0.005) > 0).any()
     assert (whole(scattered, 0.0, least=0.002) > 0).any()
+
+
+def test_a_small_object_that_is_sure_stays():
+    bird = drawn((0, 0, 1, 1, 0.5), (9, 9, 2, 2, 5))
+    assert np.array_equal(whole(bird, 0.0, least=0.005) > 0, drawn((9, 9, 2, 2, 5)) > 0)
 
 
 @given(arrays(np.float32, st.tuples(st.integers(2, 12), st.integers(2, 12)), elements=st.floats(-9, 9, width=16)),
