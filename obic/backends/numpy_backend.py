@@ -238,11 +238,10 @@ class Block:
     """
 
     def __init__(self, arrays: Arrays, name: str):
-        channels = len(arrays[f"{name}.depthwise.bias"])
         self._mix_in = Pointwise(arrays, f"{name}.mix_in", scale=0.5)
         self._kernel = arrays[f"{name}.depthwise.weight"][:, 0].transpose(1, 2, 0).astype(np.float32, order="C")
         self._mix_out = Pointwise(arrays, f"{name}.mix_out", offset=arrays[f"{name}.depthwise.bias"])
-        halves = np.arange(2 * channels).reshape(2, -1)
+        halves = np.arange(len(arrays[f"{name}.gate.bias"])).reshape(2, -1)
         self._value, self._gate = (Pointwise(arrays, f"{name}.gate", outputs=half, scale=0.5) for half in halves)
         self._gate_out = Pointwise(arrays, f"{name}.gate_out")
         damping = arrays.get(f"{name}.log_damping")

@@ -212,11 +212,12 @@ def test_a_signal_at_any_time(photo, number):
         return coding, time.monotonic()
 
     coding, start = begun()
-    assert coding.communicate(timeout=300) and coding.returncode == 0
+    coding.communicate(timeout=300)
+    assert coding.returncode == 0
     duration, whole = time.monotonic() - start, out.read_bytes()
     for step in range(12):
         out.unlink(missing_ok=True)
-        coding, start = begun()
+        coding, _ = begun()
         time.sleep(duration * step / 10)
         coding.send_signal(number)
         said = coding.communicate(timeout=300)[1].decode()

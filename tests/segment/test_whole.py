@@ -70,6 +70,12 @@ def logits(mask):
     return np.where(mask[::5, ::5], np.float32(3), np.float32(-3))
 
 
+def test_refining_does_not_decide_anew_whether_there_is_an_object():
+    small = np.zeros((400, 400), bool)
+    small[100:116, 100:116] = True  # 0.16 % of the picture
+    assert whole_mask(small, drawn((10, 10, 2, 2, 5)))[102:114, 102:114].all()
+
+
 @pytest.mark.parametrize("scale", [1, 9])
 def test_a_mask_of_pixels_without_crumbs_and_holes(scale):
     mask = np.zeros((120, 160), bool)
