@@ -55,12 +55,11 @@ def _with_margin(x: Tensor, margin: int) -> Tensor:
 
 
 def _ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    # Two calls: what is known of b alone needs no gradient.
-    mean_a, aa, ab = _blur(torch.cat([a, a * a, a * b])).chunk(3)
-    mean_b, bb = _blur(torch.cat([b, b * b])).chunk(2)
-    product, squares = mean_a * mean_b, mean_a**2 + mean_b**2
-    contrast = (2 * (ab - product) + C2) / (aa + bb - squares + C2)
-    return (2 * product + C1) / (squares + C1), contrast
+    # SSIM needs no more than the sum of the second moments, and four blurs at once are the fastest.
+    mean_a, mean_b, squares, ab = _blur(torch.cat([a, b, a * a + b * b, a * b])).chunk(4)
+    product, square_means = mean_a * mean_b, mean_a**2 + mean_b**2
+    contrast = (2 * (ab - product) + C2) / (squares - square_means + C2)
+    return (2 * product + C1) / (square_means + C1), contrast
 
 
 def _blur(x: Tensor) -> Tensor:
