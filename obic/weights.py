@@ -87,8 +87,8 @@ def load_codec(
 
     backend, device: as for `load_backend`. encoder: load the analysis transforms too. look: one of
     LOOKS, which synthesis it has. Raises UnsupportedError if no folder of weights has that
-    fingerprint, or that look of it; ObicError if a file is missing or is not the one the manifest
-    names.
+    fingerprint, or that look of it, or of an older codec more than its decoder; ObicError if a file
+    is missing or is not the one the manifest names.
     """
     known = []
     for folder in folders():
@@ -98,6 +98,8 @@ def load_codec(
             known.append(entry["fingerprint"])
             if entry["fingerprint"] == wanted:
                 arrays = _arrays(_read(folder, entry), encoder)
+                if encoder and not any(name.startswith(ENCODER) for name in arrays):
+                    raise UnsupportedError(f"of model {wanted} there is the decoder alone: encode with the default")
                 if look != FAITHFUL:
                     synthesis = _arrays(_look(folder, entry, look), encoder)
                     arrays |= {f"{NETWORK}synthesis.{name}": array for name, array in synthesis.items()}

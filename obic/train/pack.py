@@ -55,7 +55,7 @@ def pack_codec(args: argparse.Namespace, about: Mapping[str, Any]) -> None:
         "shape": model.backend.shape.as_dict(),
         "parameters": sizes,
         "training": training,
-    })
+    }, args.keep)
     for look, checkpoint in looks.items():
         write_look(args.out, look, look_bytes(checkpoint), checkpoint["log"])
     print(f"{args.out / f'codec-{name}.npz'}: {len(data)} bytes, {sizes['encoder']} + {sizes['decoder']} parameters")
@@ -75,8 +75,12 @@ def main() -> None:
                       "replaced. OBIC_WEIGHTS=FOLDER uses it")
     goal.add_argument("--small-copy", type=output, metavar="FILE.npz", help="a copy of the checkpoint of a twelfth of "
                       "its size, for version control: `obic.train --init` goes on from it")
+    parser.add_argument("--keep", action="store_true", help="with --out: the decoder of the codec that is replaced "
+                        "stays, for the files that were made with it (its looks go)")
     parser.add_argument("--trained-on", default="", help="data and hardware, for the manifest")
     args = parser.parse_args()
+    if args.keep and (args.look or args.small_copy):
+        parser.error("--keep is for a codec that goes to --out")
     if args.small_copy:
         with plain_errors():
             write_small_copy(args.small_copy, read_codec(args.checkpoint))

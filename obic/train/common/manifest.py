@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from obic.weights import MANIFEST
+from obic.weights import ENCODER, MANIFEST
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -30,15 +30,38 @@ def default_entry(folder: Path) -> dict[str, Any]:
     raise ValueError(f"{folder} has no codec")
 
 
-def write_codec(folder: Path, data: bytes, entry: Mapping[str, Any]) -> None:
+def write_codec(folder: Path, data: bytes, entry: Mapping[str, Any], keep: bool = False) -> None:
     """Puts a codec's file, as its manifest's entry names it, into a folder, and makes it the
-    default codec; what it replaces goes, with its looks, once the new one is there."""
+    default codec.
+
+    What it replaces goes, with its looks, once the new one is there. keep: its decoder stays, for
+    the files that were made with it, and so do those that were kept before.
+    """
     manifest = _manifest(folder)
-    old = [each["file"] for codec in manifest["codecs"] for each in (codec, *codec.get("looks", {}).values())]
+    before, name = manifest["codecs"], manifest.get("default_codec")
+    others = [each for each in before if each["fingerprint"] not in (name, entry["fingerprint"])]
+    replaced = [each for each in before if each["fingerprint"] == name != entry["fingerprint"]]
+    codecs = [dict(entry), *(_decoder_alone(folder, each) for each in replaced if keep), *others]
     _write(folder / entry["file"], data)
-    _write_manifest(folder, {**manifest, "default_codec": entry["fingerprint"], "codecs": [dict(entry)]})
-    for name in set(old) - {entry["file"]}:
-        (folder / name).unlink(missing_ok=True)
+    _write_manifest(folder, {**manifest, "default_codec": entry["fingerprint"], "codecs": codecs})
+    for file in _files(before) - _files(codecs):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _decoder_alone(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes a codec's file without what only an encoder needs, compressed, and returns its entry
+    in the manifest. The fingerprint stays true: it does not cover the encoder."""
+    with np.load(folder / entry["file"]) as archive:
+        arrays = {name: archive[name] for name in archive.files if not name.startswith(ENCODER)}
+    data, file = file_bytes(arrays, np.savez_compressed), f"codec-{entry['fingerprint']}-decoder.npz"
+    _write(folder / file, data)
+    parameters = {"decoder": sum(array.size for array in arrays.values())}
+    stays = {name: value for name, value in entry.items() if name != "looks"}
+    return {**stays, "file": file, "sha256": sha256(data), "parameters": parameters}
+
+
+def _files(codecs: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {each["file"] for codec in codecs for each in (codec, *codec.get("looks", {}).values())}
 
 
 def write_look(folder: Path, look: str, data: bytes, training: Mapping[str, Any]) -> Path:
@@ -62,10 +85,11 @@ def write_segmenter(path: Path, data: bytes, training: Mapping[str, Any]) -> Non
     _write_manifest(path.parent, manifest)
 
 
-def file_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    """A weights file: the same arrays give the same bytes."""
+def file_bytes(arrays: dict[str, np.ndarray], save: Callable[..., None] = np.savez) -> bytes:
+    """A weights file: the same arrays give the same bytes. save: `np.savez`, or
+    `np.savez_compressed` for what is seldom read."""
     buffer, named = io.BytesIO(), dict[str, Any](sorted(arrays.items()))
-    np.savez(buffer, **named)
+    save(buffer, **named)
     return buffer.getvalue()
 
 
