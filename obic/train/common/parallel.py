@@ -7,6 +7,7 @@ the first step on. In a single process nothing is exchanged.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,6 +26,7 @@ def join(device: str) -> str:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    atexit.register(_end_threads)
     return device
 
 
@@ -36,6 +38,18 @@ def rank() -> int:
 def count() -> int:
     """How many processes train together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def leave_together() -> None:
+    """Waits for the other processes, at the end of all work."""
+    if count() > 1:
+        dist.barrier()
+
+
+def _end_threads() -> None:
+    # One of gloo's that still holds a tensor when the interpreter ends would abort the process.
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def start_equal(network: nn.Module) -> None:
