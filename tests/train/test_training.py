@@ -303,6 +303,23 @@ def test_torchrun_with_two_processes(pictures, tmp_path):
     load_checkpoint(out)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed by /proc")
+def test_a_process_ends_without_threads_of_its_group():
+    script = """
+import atexit, os
+def threads():
+    return [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+atexit.register(lambda: print(*threads()))
+from obic.train.common import parallel
+parallel.join("cpu")
+import torch._dynamo  # as optimisers and the compiler do
+print(len(threads()))"""
+    alone = {"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | alone)
+    before, after = done.stdout.split("\n", 1)
+    assert int(before) > 1 and "gloo" not in after, done.stderr
+
+
 def _one_of_two(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)

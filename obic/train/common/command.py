@@ -126,9 +126,7 @@ class Budget:
         return abs(agreed)
 
     def end(self, advice: str) -> None:
-        """The end of a run, of all processes together. If it was interrupted: says so, with what to
-        do about it, and ends the process."""
-        parallel.leave_together()
+        """If the run was interrupted: says so, with what to do about it, and ends the process."""
         if self.interrupted:
             say(f"interrupted: {advice}")
             raise SystemExit(128 + self._signal if self._signal else 1)

@@ -25,9 +25,18 @@ def join(device: str) -> str:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
+    # Its functions take the group there is at their import, none as yet, as a default. PyTorch imports them sooner or
+    # later, and a group that they keep never ends: a thread of it may outlive the interpreter, which aborts.
+    from torch.distributed.nn import functional  # noqa: F401
+
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    atexit.register(_end_threads)
+    atexit.register(_leave)
     return device
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -38,18 +47,6 @@ def rank() -> int:
 def count() -> int:
     """How many processes train together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def leave_together() -> None:
-    """Waits for the other processes, at the end of all work."""
-    if count() > 1:
-        dist.barrier()
-
-
-def _end_threads() -> None:
-    # One of gloo's that still holds a tensor when the interpreter ends would abort the process.
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def start_equal(network: nn.Module) -> None:
