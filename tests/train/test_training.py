@@ -27,7 +27,7 @@ from obic.train.codec.checkpoint import Places, checkpoint_log, grown, load_chec
 from obic.train.codec.course import Course, Log, train
 from obic.train.codec.crops import Batches
 from obic.train.codec.loss import WHOLE_UNTIL
-from obic.train.codec.revive import revive
+from obic.train.codec.revive import revive_channels, revive_units
 from obic.train.codec.small_copy import write_small_copy
 from obic.train.codec.weights_file import codec_arrays, hyper_arrays
 from obic.train.common import parallel
@@ -366,7 +366,7 @@ def test_channels_that_have_died_below_a_level_are_raised():
             table[:4, [2, 7]] = value
         gain[:, 5] = torch.linspace(-9, -1, len(gain))  # dead at every level
     before = [table.clone() for table in (gain, inverse, scale)]
-    raised = revive(network)
+    raised = revive_channels(network)
     assert raised.nonzero().tolist() == [[level, channel] for level in range(4) for channel in (2, 7)]
     for channel in (2, 7):
         assert torch.allclose(gain[:5, channel], gain[4, channel] - 0.8 * torch.arange(4, -1, -1.0))
@@ -374,7 +374,25 @@ def test_channels_that_have_died_below_a_level_are_raised():
         assert torch.allclose(scale[:5, channel], scale[4, channel] - 0.8 * torch.arange(4, -1, -1.0))
     for table, old in zip((gain, inverse, scale), before, strict=True):
         assert torch.equal(table[~raised], old[~raised])
-    assert not revive(network).any()
+    assert not revive_channels(network).any()
+
+
+def test_units_that_have_died_begin_anew_and_change_nothing_at_first():
+    torch.manual_seed(0)
+    network, x = new_network(TINY), torch.randn(2, TINY.fine, 8, 8)
+    assert revive_units(network) == 0  # nothing is dead at the start
+    block = network.analysis.layers[1][0]
+    with torch.no_grad():
+        for weight in (block.gate.weight[3:6], block.gate.weight[3 + TINY.fine : 6 + TINY.fine]):
+            weight *= 0.001  # a value and its gate
+        block.gate_out.weight[:, 3:6] *= 0.001
+        block.gate_out.weight[:, 9] = 0  # one that is heard by nobody
+    before, kept = block(x), block.gate.weight[6].clone()
+    assert revive_units(network) == 4
+    assert (block(x) - before).abs().max() < 1e-5
+    assert torch.equal(block.gate.weight[6], kept)
+    block(x).square().sum().backward()
+    assert (block.gate_out.weight.grad[:, [3, 4, 5, 9]].abs().amax(0) > 1e-3).all()
 
 
 def test_what_is_skipped_still_learns():

@@ -14,7 +14,7 @@ from obic.shape import Shape
 from obic.train.codec.checkpoint import Places, averaged_network, grown, new_network, read_codec
 from obic.train.codec.course import Course, Log, train
 from obic.train.codec.crops import Batches
-from obic.train.codec.revive import revive
+from obic.train.codec.revive import revive_channels, revive_units
 from obic.train.common import parallel
 from obic.train.common.command import add_machine, cells, count, join_processes, output, plain_errors, positive, share
 from obic.train.common.curves import say
@@ -63,7 +63,8 @@ def _begin(args: argparse.Namespace, places: Places) -> dict[str, Any] | None:
     if wanted != shape or args.revive:
         network = grown(averaged_network(content), wanted)
         if args.revive:
-            say(f"{int(revive(network).any(0).sum())} channels are raised at low qualities")
+            say(f"{int(revive_channels(network).any(0).sum())} channels are raised at low qualities, "
+                f"{revive_units(network)} units begin anew")
         content = {"shape": wanted.as_dict(), "state": network.state_dict(), "log": content["log"]}
     log = Log.of(content["log"])
     return {**content, "log": asdict(replace(log, decay_from=log.crops, decay_crops=args.decay or 0))}
@@ -106,7 +107,7 @@ def main() -> None:
     add("--decay", type=count, metavar="CROPS", help="the rate of learning falls to 1 %% within so many crops, which "
         "ends the run (default: it is held). 1,600 were too few to bring much")
     add("--revive", action="store_true", help="with --init: first raise channels of the latent that have died at low "
-        "qualities")
+        "qualities, and draw new weights for units of the blocks that have died")
     add("--compile", action="store_true", help="compile the blocks: needs a C++ compiler, saves a sixth of the time")
     add("--blocks", type=count, nargs=2, metavar=("FINE", "COARSE"), help="blocks at 1/8 and at 1/16 in either "
         f"transform of a new network; with --init at least what is there (default {Shape.fine_blocks} "

@@ -50,7 +50,7 @@ class Log:
     decay_crops: int = 0
     muon_lr: float = 0.004
     adam_lr: float = 0.001
-    weight_decay: float = 0.1
+    weight_decay: float = 0.01
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Log:

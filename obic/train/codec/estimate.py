@@ -19,7 +19,7 @@ from obic.bench.common.rate_curves import at_rate
 from obic.constants import CELL
 from obic.metrics import ms_ssim
 from obic.nn.model import CodecNetwork
-from obic.nn.rate_distortion import code_layers
+from obic.nn.rate_distortion import code_layers, distortion_weight
 from obic.train.codec.checkpoint import load_checkpoint
 from obic.train.common.command import count, plain_errors
 
@@ -46,6 +46,13 @@ def estimate(network: CodecNetwork, pictures: list[Tensor], qualities: list[int]
     return results
 
 
+def cost(quality: int, bpp: float, score: float) -> float:
+    """About what a row counts in training (`obic.train.codec.loss`): eq. 4 of LearntOBIC over the
+    root of lambda, with MS-SSIM alone. Finer than the curve in telling checkpoints apart."""
+    weight = distortion_weight(torch.tensor(float(quality))).item()
+    return (weight * (1 - score) + bpp) / weight**0.5
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m obic.train.codec.estimate", description=__doc__.split("\n\n")[0])
     parser.add_argument("checkpoints", nargs="+", type=Path, help="checkpoints, or folders of weights")
@@ -60,12 +67,12 @@ def main() -> None:
 
 
 def report(path: Path, pictures: list[Tensor]) -> None:
-    """Prints the points of one checkpoint, and its MS-SSIM at ESTIMATED_RATES. Raises as
-    `load_checkpoint` does."""
+    """Prints the points of one checkpoint, with what they cost, and its MS-SSIM at ESTIMATED_RATES.
+    Raises as `load_checkpoint` does."""
     points = estimate(load_checkpoint(path).eval(), pictures, list(ESTIMATED_QUALITIES))
     print(path)
     for quality, (bpp, score) in zip(ESTIMATED_QUALITIES, points, strict=True):
-        print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}")
+        print(f"quality {quality:3d}  bpp {bpp:.4f}  MS-SSIM {score:.4f}  cost {cost(quality, bpp, score):.4f}")
     curve = [{"bpp": bpp, "ms_ssim": score} for bpp, score in points]
     for rate in ESTIMATED_RATES:
         found = at_rate(curve, rate, "ms_ssim")
