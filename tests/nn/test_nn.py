@@ -22,7 +22,7 @@ from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, 
 from obic.shape import Shape
 from obic.train.codec.checkpoint import new_network
 from obic.train.codec.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
-from obic.train.codec.estimate import estimate
+from obic.train.codec.estimate import cost, estimate
 from obic.train.codec.fit_hyper_prior import fitted_hyper_prior
 from obic.train.codec.fit_tables import fitted_tables
 from obic.train.codec.loss import LOSS_BOUND, WHOLE_UNTIL, bounded, draw_layers, training_loss
@@ -358,6 +358,11 @@ def test_the_fitted_prior_of_z_costs_less_than_the_trained_one(network):
         coder = LayerCoder(replace(model.entropy, hyper_prior=each), cells, 50)
         sizes.append(len(coder.encode(*inference.encode_cells(model, features, coder))))
     assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize(("quality", "weight"), [(1, 0.05), (100, 20)])
+def test_a_cost_is_that_of_equation_4_over_the_root_of_lambda(quality, weight):
+    assert cost(quality, 0.3, 0.9) == pytest.approx(weight**0.5 * 0.1 + 0.3 / weight**0.5)
 
 
 def test_an_estimate_rises_with_quality(network):

@@ -42,11 +42,13 @@ def revive_channels(network: CodecNetwork) -> Tensor:
 @torch.no_grad()
 def revive_units(network: CodecNetwork) -> int:
     """Draws new weights into the dead units of all gates, and sets those out of them to 0, in
-    place: they do nothing at first, and can learn. Returns how many there were."""
+    place: the next to nothing that they did is gone, and they can learn. Returns how many there
+    were."""
     revived = 0
     for block in network.modules():
         if isinstance(block, Block):
-            dead = _strength(block) < DEAD_UNIT * _strength(block).max()
+            strength = _strength(block)
+            dead = strength < DEAD_UNIT * strength.max()
             rows = dead.repeat(2)  # of a value and of its gate
             block.gate.weight[rows] = torch.randn_like(block.gate.weight[rows]) / block.gate.in_channels**0.5
             block.gate.get_parameter("bias")[rows] = 0
