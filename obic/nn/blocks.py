@@ -89,7 +89,8 @@ class Up(nn.Module):
         return F.pixel_shuffle(self.conv(x), self.factor)
 
 
-def straight_through(x: Tensor, coded: Tensor) -> Tensor:
-    """What x is coded as (rounded, or 0 where it is skipped); the gradient passes as if it were
-    x."""
-    return x + (coded - x).detach()
+def straight_through(x: Tensor, coded: Tensor, slope: Tensor | float = 1.0) -> Tensor:
+    """What x is coded as (rounded, or 0 where it is skipped); the gradient passes as if it were x,
+    times `slope`."""
+    heard = x * slope
+    return heard + (coded - heard).detach()

@@ -1,7 +1,7 @@
 """Rate and distortion of a picture's layers, differentiable: for training, and to refine a latent.
 
 LearntOBIC, eq. 2 to 4, with the weights of the layers chosen by quality. Noise for the rate,
-straight-through rounding for the synthesis.
+straight-through rounding for the synthesis, either with the slope that rounding has at its scale.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ LAMBDA_MIN, LAMBDA_MAX = 0.05, 20.0  # of quality 1 and 100, log-spaced between
 MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM
 MSE_SHARE = 0.1  # what is left of it beside MS-SSIM
 COLOUR_WEIGHT = 10.0  # in training: of the squared error of a cell's mean colour, which MS-SSIM hardly sees
-LOWEST_PRICE = 0.4  # see `prices`
+LOWEST_PRICE = 0.05  # see `prices`
+LOWEST_SLOPE = 0.1  # see `slopes`
 LOWEST_INDEX = -24.0  # keeps the noisy rate of a dead channel near zero; below 1 an element is skipped when coded
 
 
@@ -52,7 +53,7 @@ def prices() -> Tensor:
     The entropies agree from a scale of 0.6 on, where a bit counts 1. At 0.15 noise asks for 0.39
     bits where rounding needs 0.01: channels that are seldom needed died of it. From there it is
     rounding that rises faster, by 1.85 at 0.28. LOWEST_PRICE keeps what is rounded to 0 everywhere
-    from growing for nothing.
+    from growing for nothing: `slopes` gives it as little reason to.
     """
     scales = torch.from_numpy(default_scales())[:, None]
     places = torch.arange(-8, 8, 1 / 32, dtype=torch.float64)  # enough for the scales up to 1
@@ -64,6 +65,23 @@ def prices() -> Tensor:
     return torch.cat([slope[:1], slope]).float()
 
 
+@cache
+def slopes() -> Tensor:
+    """How much of a change of an element reaches the synthesis at each table row, [64]: how fast
+    E[x round(x)] of a Gaussian rises along its scale, against its E[x^2].
+
+    Straight-through rounding says 1. But at a scale of 0.15 hardly anything survives rounding, and
+    what the synthesis gets is the mean: that is what has to learn there, and an element that is told
+    so shrinks or grows instead of waiting at a scale that says nothing. From 0.24 on the slope is
+    more than 1, 1.27 at 0.33. LOWEST_SLOPE keeps a way back open.
+    """
+    scales = torch.from_numpy(default_scales())[:, None]
+    bounds = torch.arange(0.5, 512, dtype=torch.float64) / scales  # between symbols, in deviations
+    density = torch.exp(-0.5 * bounds.square()) / (2 * torch.pi) ** 0.5
+    slope = (density * (1 + bounds.square())).sum(1) / scales[:, 0]
+    return torch.cat([slope[:1], slope]).clamp_min(LOWEST_SLOPE).float()
+
+
 def gaussian_bits(x: Tensor, scale: Tensor) -> Tensor:
     """-log2 of the probability that a zero-mean Gaussian gives to the unit interval round x; at
     most 30 bits each."""
@@ -73,8 +91,8 @@ def gaussian_bits(x: Tensor, scale: Tensor) -> Tensor:
     return -torch.log2((upper - lower).clamp_min(1e-9))
 
 
-def _price(index: Tensor) -> Tensor:
-    return prices().to(index.device)[index.detach().round().clamp(0, 63).long()]
+def _at(table: Tensor, index: Tensor) -> Tensor:
+    return table.to(index.device)[index.detach().round().clamp(0, 63).long()]
 
 
 def code_layers(
@@ -98,23 +116,24 @@ def code_layers(
         z_mean, z_index = network.hyper_gaussian(z_rounded, touched, level)
         hyper_bits = gaussian_bits(z_coded - z_mean, index_to_scale(z_index.clamp(LOWEST_INDEX, 63))) * touched
         if noisy:
-            hyper_bits = hyper_bits * _price(z_index)
+            hyper_bits = hyper_bits * _at(prices(), z_index)
         index = network.scale_index(z_rounded, level)[..., :height, :width]
     hyper = network.hyper_synthesis(z_rounded)[..., :height, :width]
     if not noisy:
         index = index.floor()
+    slope = _at(slopes(), index)
     residual = torch.zeros_like(scaled, dtype=torch.float32)
 
     def quantise(mask: Tensor, mean: Tensor, step: Tensor) -> Tensor:
         nonlocal residual
         value = (scaled - mean) / step
         residual = torch.where(mask, value, residual)
-        return straight_through(value, value.round() * (index >= 1))
+        return straight_through(value, value.round() * (index >= 1), slope)
 
     decoded = network.context(hyper, conditions, cells, quantise)
     scale = index_to_scale(index.clamp(LOWEST_INDEX, 63))
     if noisy:
-        bits = gaussian_bits(residual + torch.rand_like(residual) - 0.5, scale) * _price(index)
+        bits = gaussian_bits(residual + torch.rand_like(residual) - 0.5, scale) * _at(prices(), index)
     else:
         bits = gaussian_bits(residual.round(), scale) * (index >= 1)
     rates = Rates(hyper_bits.sum((1, 2, 3)), (bits * cells).sum((1, 2, 3)))

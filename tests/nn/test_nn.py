@@ -1,6 +1,7 @@
 """The network's own rules: what each part may see, and that the training path does what coding
 does."""
 
+import math
 import random
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from obic.nn.context import PASSES, pass_masks
 from obic.nn.gain import interpolate
 from obic.nn.hyper_networks import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork
-from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices
+from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices, slopes
 from obic.shape import Shape
 from obic.train.codec.checkpoint import new_network
 from obic.train.codec.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
@@ -146,6 +147,36 @@ def test_prices_turn_bits_under_noise_into_bits_of_rounded_symbols():
     assert (prices()[30:] == 1).all() and (prices() > 0).all()
 
 
+def test_slopes_are_those_of_what_survives_rounding():
+    rows = torch.arange(6, 40)  # scales of 0.18 to 3.4
+    scales = index_to_scale(rows.float()).double()[:, None]
+    places = torch.arange(-30 + 1 / 512, 30, 1 / 256, dtype=torch.float64)  # none between two symbols
+    density = torch.exp(-0.5 * (places / scales).square()) / scales / (2 * torch.pi) ** 0.5 / 256
+    survives = (density * places * places.round()).sum(1).diff()
+    there = scales[:, 0].square().diff()
+    of_steps = (slopes()[rows[1:]] + slopes()[rows[:-1]]) / 2
+    assert torch.allclose(of_steps.double() * there, survives, rtol=0.02)
+    assert (slopes() > 0).all() and (slopes()[:4] < 0.2).all() and torch.allclose(slopes()[30:], torch.tensor(1.0))
+
+
+def test_the_gradient_passes_rounding_as_far_as_its_scale_lets_through(network):
+    """Where nothing survives rounding the synthesis gets the mean, and that is what the gradient is
+    for."""
+    features = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    cells, quality = torch.ones(1, 1, 4, 4), torch.tensor([50.0])
+    shares = []
+    for bias in (math.log(0.1), math.log(4.0)):  # the scale of every element
+        for each in network.scale_index.parameters():
+            each.data.zero_()
+        network.scale_index.bias.data.fill_(bias)
+        decoded = code_layers(network, features, cells, quality)[0]
+        into_features, into_mean = torch.autograd.grad(
+            decoded.sum(), [features, network.get_parameter("context.exits.3.1.bias")])
+        shares.append((into_features.abs().sum(), into_mean[: len(into_mean) // 2].abs().sum()))
+    (few, much_mean), (many, little_mean) = shares
+    assert few < 0.2 * many and little_mean < 0.2 * much_mean
+
+
 def test_gaussian_bits():
     assert gaussian_bits(torch.tensor(0.0), torch.tensor(0.05)).item() == pytest.approx(0, abs=1e-4)
     whole = 2 ** -gaussian_bits(torch.arange(-30.0, 31), torch.tensor(3.0))
@@ -258,6 +289,18 @@ def test_a_row_that_runs_away_pulls_no_harder_than_others():
     result.sum().backward()
     assert torch.equal(result[:3], losses[:3]) and torch.equal(losses.grad[:2], torch.ones(2))
     assert result[3] < result[4] < 50 and (losses * losses.grad)[3:].tolist() == pytest.approx([LOSS_BOUND] * 2)
+
+
+def test_emphasis_is_the_power_of_lambda_that_a_quality_weighs_with(network, monkeypatch):
+    pixels, labels = torch.rand(1, 3, 64, 64), torch.zeros(1, 4, 4)
+    for quality in (20.0, 90.0):
+        monkeypatch.setattr("obic.train.codec.loss.any_quality", lambda generator, quality=quality: quality)
+        losses = []
+        for emphasis in (0.0, 0.5):
+            torch.manual_seed(0)
+            losses.append(training_loss(network, pixels, labels, WHOLE_UNTIL, random.Random(0), emphasis)[0].item())
+        weight = distortion_weight(torch.tensor(quality)).item()
+        assert losses[1] == pytest.approx(losses[0] * weight**0.5, rel=1e-4)
 
 
 def test_weight_decay_bounds_what_muon_makes_of_a_matrix():

@@ -19,7 +19,7 @@ from torch import multiprocessing
 from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
 from obic.nn.hyper_networks import log_scale_to_index
-from obic.nn.rate_distortion import code_layers
+from obic.nn.rate_distortion import LOWEST_SLOPE, code_layers
 from obic.shape import Shape
 from obic.train import pack
 from obic.train.codec import __main__ as codec
@@ -395,7 +395,7 @@ def test_units_that_have_died_begin_anew_and_change_nothing_at_first():
     assert (block.gate_out.weight.grad[:, [3, 4, 5, 9]].abs().amax(0) > 1e-3).all()
 
 
-def test_what_is_skipped_still_learns():
+def test_what_is_skipped_still_learns_a_little():
     torch.manual_seed(0)
     network = new_network(TINY)
     with torch.no_grad():
@@ -404,7 +404,7 @@ def test_what_is_skipped_still_learns():
     decoded, _, rates = code_layers(network, features, torch.ones(1, 1, 4, 4), torch.tensor([50.0]), noisy=False)
     assert decoded.abs().max() < 0.1 and rates.residual.item() == 0
     decoded.sum().backward()
-    assert (features.grad.abs() > 0.5).all()
+    assert (features.grad.abs() > 0.5 * LOWEST_SLOPE).all()
 
 
 def test_packed_weights_become_a_network_again(tmp_path):

@@ -77,7 +77,7 @@ def _blocks(args: argparse.Namespace) -> dict[str, Any]:
 def _course(content: dict[str, Any] | None, args: argparse.Namespace, batches: Batches) -> Course:
     """The course that goes on from `content`; rates that are given replace those it had."""
     log = Log.of(content["log"]) if content else Log(decay_crops=args.decay or 0)
-    given = {name: getattr(args, name) for name in ("muon_lr", "adam_lr", "weight_decay")}
+    given = {name: getattr(args, name) for name in ("muon_lr", "adam_lr", "weight_decay", "emphasis")}
     log = replace(log, **{name: value for name, value in given.items() if value is not None})
     network = CodecNetwork(Shape.of(content["shape"])) if content else new_network(Shape(**_blocks(args)))
     if args.compile:
@@ -119,6 +119,8 @@ def main() -> None:
     add("--adam-lr", type=positive, help=f"and of gains, biases and the like (default {Log.adam_lr}, or what it had)")
     add("--weight-decay", type=share, help="share of the matrices that a step takes off, times their rate of learning "
         f"(default {Log.weight_decay}, or what it had)")
+    add("--emphasis", type=share, help="the power of lambda that layers weigh with: 0 for every quality the same, 0.5 "
+        f"for eq. 4 as it stands, in which high ones count most (default {Log.emphasis}, or what it had)")
     add_machine(parser)
     args = parser.parse_args()
     if args.resume and (args.blocks or args.decay):

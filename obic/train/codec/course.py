@@ -17,7 +17,7 @@ import torch
 from obic.nn.model import CodecNetwork
 from obic.train.codec.checkpoint import Places, read_codec
 from obic.train.codec.crops import Batches
-from obic.train.codec.loss import training_loss
+from obic.train.codec.loss import EMPHASIS, training_loss
 from obic.train.common import parallel
 from obic.train.common.bfloat16 import mixed_precision
 from obic.train.common.command import Budget
@@ -51,6 +51,7 @@ class Log:
     muon_lr: float = 0.004
     adam_lr: float = 0.001
     weight_decay: float = 0.01
+    emphasis: float = EMPHASIS
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Log:
@@ -89,7 +90,8 @@ class Course:
         log, device = self.log, self.batches.device
         pixels, labels = self.batches.draw()
         with mixed_precision(device):
-            loss, *figures = training_loss(self.network, pixels, labels, log.crops, self.batches.random)
+            loss, *figures = training_loss(
+                self.network, pixels, labels, log.crops, self.batches.random, log.emphasis)
         loss.backward()
         parallel.average_gradients(self.network)
         self.optimisers.step(log.decayed, log.rate)

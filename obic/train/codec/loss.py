@@ -22,6 +22,7 @@ from obic.train.codec.crops import Rows, any_quality, draw_rows, middle_quality
 MSE_UNTIL, MSE_FADED = 2_400, 6_000  # crops: squared error alone, which fades into what stands beside MS-SSIM
 WHOLE_UNTIL = 40_000  # crops: pictures of one layer at middle rates, which learn faster and cost less
 LOSS_BOUND = 1.0  # of a row; 0.3 is usual
+EMPHASIS = 0.25  # see `training_loss`
 
 
 def draw_layers(labels: Tensor, crops: int, generator: random.Random) -> tuple[Tensor, Rows]:
@@ -41,13 +42,15 @@ def bounded(losses: Tensor) -> Tensor:
 
 
 def training_loss(
-    network: CodecNetwork, pixels: Tensor, labels: Tensor, crops: int, generator: random.Random
+    network: CodecNetwork, pixels: Tensor, labels: Tensor, crops: int, generator: random.Random,
+    emphasis: float = EMPHASIS,
 ) -> tuple[Tensor, float, float, float]:
     """-> loss; and for the log bits per pixel, distortion and the share of the hyper-latent in the
     bits.
 
     pixels: [B, 3, 16h, 16w] in 0..1; labels: [B, h, w], 0 or 1; crops: how many the network has
-    seen.
+    seen; emphasis: the power of lambda that rows weigh with: 0 makes every quality count about the
+    same, 0.5 is eq. 4 as it stands, in which high ones count most.
     """
     layers, rows = draw_layers(labels, crops, generator)
     features = network.analysis(pixels - 0.5)[rows.pictures].float()
@@ -67,6 +70,7 @@ def training_loss(
     weight = distortion_weight(rows.quality)
     # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every
     # quality.
-    loss = bounded(kept * (weight * area * lost + per_pixel) / weight.sqrt()).sum() / len(pixels)
+    rows_lost = bounded(kept * (weight * area * lost + per_pixel) / weight.sqrt())
+    loss = (rows_lost * weight**emphasis).sum() / len(pixels)
     hyper_share = (rates.hyper.sum() / (rates.hyper + rates.residual).sum()).item()
     return loss, (per_pixel.sum() / len(pixels)).item(), (lost * area * kept).sum().item() / len(pixels), hyper_share
