@@ -12,7 +12,7 @@ import obic as package
 from obic import codec
 from obic.bench.common.captions import CAPTION, GAP
 from obic.bench.vivid import __main__ as looks
-from obic.bench.vivid.patches import detail, frechet
+from obic.bench.vivid.patches import detail, dots, frechet
 from obic.container import open_container
 from obic.errors import ObicError, UnsupportedError, UsageError
 from obic.looks import LOOKS
@@ -183,11 +183,24 @@ def test_wasserstein_distortion_looks_at_statistics_not_at_places():
     torch.manual_seed(0)
     views = Views(DeepLab())
     one, other, flat = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128), torch.full((1, 3, 128, 128), 0.5)
-    repeated = torch.rand(1, 3, 8, 8).repeat(1, 1, 16, 16)
+    small, large = (torch.rand(1, 3, side, side).repeat(1, 1, 128 // side, 128 // side) for side in (8, 16))
     with torch.no_grad():
         true = views(one)
-        same, alike, smooth, pattern = (wasserstein(views(each), true) for each in (one, other, flat, repeated))
-    assert same < 1e-6 < alike < smooth / 3 and alike < pattern / 3
+        pictures = (one, other, flat, small, large)
+        same, alike, smooth, *patterns = (wasserstein(views(each), true) for each in pictures)
+    assert same < 1e-6 < alike < smooth / 3 and alike < min(patterns) / 3
+
+
+def test_wasserstein_distortion_sees_more_where_nothing_hides_it():
+    torch.manual_seed(0)
+    views = Views(DeepLab())
+    picture, dots = torch.full((1, 3, 128, 256), 0.5), torch.zeros(1, 3, 128, 256)
+    picture[..., 128:] = torch.rand(1, 3, 128, 128)
+    dots[..., ::16, 8:128:16] = 0.1
+    with torch.no_grad():
+        true = views(picture)
+        in_the_sky, in_texture = (wasserstein(views(picture + each), true) for each in (dots, dots.roll(128, 3)))
+    assert in_the_sky > 5 * in_texture
 
 
 def test_the_table_and_the_sheet(weights, tmp_path, monkeypatch):
@@ -209,3 +222,14 @@ def test_what_the_table_of_looks_measures():
     assert frechet(a, b + 1) == pytest.approx(3, abs=0.3)
     noise = generator.integers(0, 256, (32, 32, 3), np.uint8)
     assert detail(np.full_like(noise, 90)) == 0 < detail(noise // 2) < detail(noise)
+
+
+@pytest.mark.parametrize("period", [8, 16])
+def test_dots_are_what_repeats_from_cell_to_cell(period):
+    generator = np.random.default_rng(0)
+    noise = generator.normal(0, 4, (256, 256, 3)) + 128
+    dotted = noise.copy()
+    dotted[::period, ::period] += 16
+    noise, dotted = noise.astype(np.uint8), dotted.astype(np.uint8)
+    assert abs(dots(noise, noise)) < 0.1
+    assert dots(dotted, noise) == pytest.approx(2 * 16**2 / period**2 * 2, rel=0.3)  # steps up and down, either way

@@ -322,7 +322,7 @@ print(len(threads()))"""
 
 def _one_of_two(rank, folder):
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    parallel.start_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(rank)
     network = new_network(TINY)
     noise = np.random.default_rng(rank).integers(0, 256, (64, 64, 3), np.uint8)

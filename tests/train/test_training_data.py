@@ -11,6 +11,7 @@ from PIL import Image
 from torch import multiprocessing
 
 from obic.masks import OBJECT, VOID
+from obic.train.common import parallel
 from obic.train.common.data import described, load_samples, shared_samples, with_masks
 
 HALF = np.uint8([[0, 1], [0, 1]]).repeat(8, 0).repeat(8, 1)  # the right half is an object
@@ -125,7 +126,7 @@ def test_a_file_that_is_no_archive(tmp_path):
 
 
 def _read_shared(rank, folder):
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    parallel.start_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     tempfile.tempdir = str(folder / "room")
     for sample, alone in zip(shared_samples([folder / "data"]), load_samples([folder / "data"]), strict=True):
         assert (sample.name, sample.source, sample.mask_kind) == (alone.name, alone.source, alone.mask_kind)

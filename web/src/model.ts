@@ -108,7 +108,7 @@ function fromHalves(bits: Uint16Array): Float32Array {
   return values;
 }
 
-/** The name of a model's file: model-7269c820.bin, model-7269c820-vivid.bin. */
+/** The name of a model's file: model-91f4fc28.bin, model-91f4fc28-vivid.bin. */
 export function fileName(fingerprint: number, look: Look): string {
   const suffix = look === "faithful" ? "" : `-${look}`;
   return `model-${fingerprint.toString(16).padStart(8, "0")}${suffix}.bin`;

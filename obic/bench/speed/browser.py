@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from obic.bench.common.chromium import CHROMIUM, Page, browser
+from obic.bench.common.markdown import prose
 from obic.bench.common.pictures import read_folder
 from obic.bench.common.script import command, number, page
 from obic.bench.speed.stages import run_obic
@@ -173,7 +174,7 @@ def main() -> None:
         model = open_container(Path(place, f"{rows[0].size}.obic")).header.model
         version = window.call("Browser.getVersion")["product"].replace("Headless", "").replace("/", " ")
     note = NOTE.format(repeats=args.repeats, version=version, largest=max(row.largest for row in rows))
-    text = note + tables(rows, downloads(model))
+    text = prose(note) + tables(rows, downloads(model))
     print(text, end="")
     if out:
         head = out.read_text("utf-8").partition(HEADING)[0] if os.path.exists(out) else ""

@@ -2,9 +2,10 @@
 and looks.webp.
 
 Kodak pictures at low rates, one file each, decoded with every look. Detail: the mean difference of
-neighbouring pixels, as a share of the original's. Patches: the Fréchet distance of the patches
-decoded from those of the originals (`obic.bench.vivid.patches`). It is low where patches look like
-parts of photographs, whatever they show.
+neighbouring pixels, as a share of the original's. Dots: what repeats from cell to cell where the
+original is smooth. Patches: the Fréchet distance of the patches decoded from those of the originals
+(all three in `obic.bench.vivid.patches`). It is low where patches look like parts of photographs,
+whatever they show.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from obic.bench.common.markdown import prose, table
 from obic.bench.common.measure import compare, nearest_file
 from obic.bench.common.pictures import TestPicture, read_folder
 from obic.bench.common.script import command, number, writable
-from obic.bench.vivid.patches import PATCH, PatchFeatures, detail, frechet
+from obic.bench.vivid.patches import PATCH, PatchFeatures, detail, dots, frechet
 from obic.container import open_container
 from obic.looks import LOOKS
 from obic.segment.torch_deeplab import load_network
@@ -34,9 +35,10 @@ SHOWN, SHOWN_AT, SHOWN_SIDE = ("kodim04", "kodim07", "kodim13", "kodim19"), 0.03
 PAGE = """# Looks
 
 `make bench-looks`: {count} Kodak pictures in one layer, one file for all looks. Detail: differences of neighbouring
-pixels, as a share of the original's. Patches: Fréchet distance of patches of {patch} pixels in features of the
-segmenter, lower is more like a photograph. MS-SSIM, PSNR and HaarPSI compare with the original place by place, which is
-what the vivid look gives up.
+pixels, as a share of the original's. Dots: what repeats every 16 pixels in the smoothest tenth of a picture, in grey
+levels; the originals have {dots}. Patches: Fréchet distance of patches of {patch} pixels in features of the segmenter,
+lower is more like a photograph. MS-SSIM, PSNR and HaarPSI compare with the original place by place, which is what the
+vivid look gives up.
 
 {table}
 
@@ -51,15 +53,22 @@ def coded(picture: TestPicture, model: CodecModel) -> list[bytes]:
 
 
 def measured(pictures: Sequence[TestPicture], decoded: Sequence[np.ndarray], features: PatchFeatures) -> list[str]:
-    """The cells of a line: MS-SSIM, PSNR, HaarPSI, detail and patches of decoded pictures, uint8
-    [H, W, 3]."""
+    """The cells of a line: MS-SSIM, PSNR, HaarPSI, detail, dots and patches of decoded pictures,
+    uint8 [H, W, 3]."""
     originals = [picture.rgb for picture in pictures]
     pairs = list(zip(decoded, originals, strict=True))
     figures = [compare(*pair, None) for pair in pairs]
     means = [np.mean([each[name] for each in figures]) for name in ("ms_ssim", "psnr", "haarpsi")]
     share = np.mean([detail(made) / detail(true) for made, true in pairs])
     made, true = (np.concatenate([features(rgb) for rgb in group]) for group in (decoded, originals))
-    return [f"{means[0]:.4f}", f"{means[1]:.2f}", f"{means[2]:.3f}", f"{share:.2f}", f"{frechet(made, true):.3f}"]
+    return [f"{means[0]:.4f}", f"{means[1]:.2f}", f"{means[2]:.3f}", f"{share:.2f}", typical_dots(pairs),
+            f"{frechet(made, true):.3f}"]
+
+
+def typical_dots(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:
+    """The amplitude of dots in grey levels, of pairs of a decoded and a true picture: the median,
+    as some originals are smooth nowhere."""
+    return f"{max(0.0, np.median([dots(*pair) for pair in pairs])) ** 0.5:.1f}"
 
 
 def middle(rgb: np.ndarray) -> np.ndarray:
@@ -93,8 +102,9 @@ def main() -> None:
                     cells.append((look, middle(decoded[place])))
     rows.sort(key=lambda each: each[0])
     captioned(sheet, sheet_file)
-    headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "patches"]
-    text = PAGE.format(count=len(pictures), patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
+    headings = ["bpp", "look", "MS-SSIM", "PSNR", "HaarPSI", "detail", "dots", "patches"]
+    of_originals = typical_dots([(picture.rgb, picture.rgb) for picture in pictures])
+    text = PAGE.format(count=len(pictures), dots=of_originals, patch=PATCH, shown=SHOWN_AT, table=table(headings, rows))
     page.write_text(prose(text))
 
 

@@ -25,13 +25,18 @@ def join(device: str) -> str:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    # Its functions take the group there is at their import, none as yet, as a default. PyTorch imports them sooner or
-    # later, and a group that they keep never ends: a thread of it may outlive the interpreter, which aborts.
-    from torch.distributed.nn import functional  # noqa: F401
-
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    start_group("nccl" if device.startswith("cuda") else "gloo")
     atexit.register(_leave)
     return device
+
+
+def start_group(backend: str, *how: Any, **meeting: Any) -> None:
+    """`torch.distributed.init_process_group`, of a group that `destroy_process_group` really ends."""
+    # Functions of this module take the group there is at its import, none as yet, as a default. PyTorch imports it
+    # sooner or later, and a group that they keep never ends: a thread of it may outlive the interpreter, which aborts.
+    from torch.distributed.nn import functional  # noqa: F401
+
+    dist.init_process_group(backend, *how, **meeting)
 
 
 def _leave() -> None:
