@@ -194,12 +194,12 @@ def test_wasserstein_distortion_looks_at_statistics_not_at_places():
 def test_wasserstein_distortion_sees_more_where_nothing_hides_it():
     torch.manual_seed(0)
     views = Views(DeepLab())
-    picture, dots = torch.full((1, 3, 128, 256), 0.5), torch.zeros(1, 3, 128, 256)
+    picture, spots = torch.full((1, 3, 128, 256), 0.5), torch.zeros(1, 3, 128, 256)
     picture[..., 128:] = torch.rand(1, 3, 128, 128)
-    dots[..., ::16, 8:128:16] = 0.1
+    spots[..., ::16, 8:128:16] = 0.1
     with torch.no_grad():
         true = views(picture)
-        in_the_sky, in_texture = (wasserstein(views(picture + each), true) for each in (dots, dots.roll(128, 3)))
+        in_the_sky, in_texture = (wasserstein(views(picture + each), true) for each in (spots, spots.roll(128, 3)))
     assert in_the_sky > 5 * in_texture
 
 
