@@ -1,8 +1,7 @@
 """A course: training that goes on, sitting after sitting, exactly where the last one stood.
 
 Its phases are counted in crops, and the rate of learning is held. Where it falls, that is a branch
-of its own: begun from a held checkpoint and kept apart, so that nothing ever goes on from weights
-that are wound down.
+of its own: begun from a held checkpoint and kept apart, so that the course goes on as it stood.
 """
 
 from __future__ import annotations
