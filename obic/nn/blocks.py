@@ -42,6 +42,12 @@ class Block(nn.Module):
         if self.log_damping is not None:
             nn.init.constant_(self.log_damping, math.log(FIRST_DAMPING))
 
+    def read_like(self, other: Block) -> None:
+        """Takes the weights of another block of its kind, but adds nothing to what passes yet."""
+        self.load_state_dict(other.state_dict())
+        for parameter in (*self.mix_out.parameters(), *self.gate_out.parameters()):
+            nn.init.zeros_(parameter)
+
     def _damped(self, x: Tensor, branch: int) -> Tensor:
         if self.log_damping is None:
             return x
@@ -60,9 +66,11 @@ def start_conv(conv: nn.Conv2d, deviation: float) -> None:
         nn.init.zeros_(conv.bias)
 
 
-def blocks(channels: int, count: int, damped: bool) -> nn.Sequential:
+class Stage(nn.Sequential):
     """`count` blocks, one behind the other: [B, C, h, w] -> the same."""
-    return nn.Sequential(*(Block(channels, damped) for _ in range(count)))
+
+    def __init__(self, channels: int, count: int, damped: bool):
+        super().__init__(*(Block(channels, damped) for _ in range(count)))
 
 
 class Down(nn.Module):

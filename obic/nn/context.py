@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from obic.nn.blocks import Block, blocks, start_conv
+from obic.nn.blocks import Block, Stage, start_conv
 from obic.shape import PASSES, Shape, pass_numbers
 
 
@@ -31,7 +31,7 @@ class Context(nn.Module):
         self.latent = shape.latent
         inputs = shape.latent + shape.context // 2 + 2
         self.entries = nn.ModuleList(nn.Conv2d(inputs, shape.context, 1) for _ in range(PASSES))
-        self.trunk = blocks(shape.context, shape.context_blocks, shape.damped)
+        self.trunk = Stage(shape.context, shape.context_blocks, shape.damped)
         self.exits = nn.ModuleList(
             nn.Sequential(Block(shape.context, shape.damped), nn.Conv2d(shape.context, 2 * shape.latent, 1))
             for _ in range(PASSES))

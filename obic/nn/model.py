@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from obic.constants import CELL, HYPER
-from obic.nn.blocks import Down, Up, blocks
+from obic.nn.blocks import Down, Stage, Up
 from obic.nn.context import Context
 from obic.nn.gain import Gain
 from obic.nn.hyper_networks import HyperAnalysis, HyperGaussian, HyperSynthesis, ScaleIndex
@@ -20,8 +20,8 @@ class Analysis(nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
         self.layers = nn.Sequential(
-            Down(3, shape.fine, CELL // 2), blocks(shape.fine, shape.fine_blocks, shape.damped),
-            Down(shape.fine, shape.coarse, 2), blocks(shape.coarse, shape.coarse_blocks, shape.damped),
+            Down(3, shape.fine, CELL // 2), Stage(shape.fine, shape.fine_blocks, shape.damped),
+            Down(shape.fine, shape.coarse, 2), Stage(shape.coarse, shape.coarse_blocks, shape.damped),
             nn.Conv2d(shape.coarse, shape.latent, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ class Synthesis(nn.Module):
         self.grain = grain
         self.layers = nn.Sequential(
             nn.Conv2d(shape.latent + 2 + grain, shape.coarse, 1),
-            blocks(shape.coarse, shape.coarse_blocks, shape.damped),
-            Up(shape.coarse, shape.fine, 2), blocks(shape.fine, shape.fine_blocks, shape.damped),
+            Stage(shape.coarse, shape.coarse_blocks, shape.damped),
+            Up(shape.coarse, shape.fine, 2), Stage(shape.fine, shape.fine_blocks, shape.damped),
             Up(shape.fine, 3, CELL // 2))
 
     def forward(self, features: Tensor, conditions: Tensor) -> Tensor:
