@@ -440,7 +440,8 @@ def test_a_network_grows_by_blocks_that_change_nothing_and_can_learn():
     before, after = network.analysis(pixels), larger.analysis(pixels)
     assert torch.equal(before, after)
     after.square().sum().backward()
-    added = larger.get_submodule("analysis.layers.3.2")
+    first, added = (larger.get_submodule(f"analysis.layers.3.{number}") for number in (0, 2))
+    assert torch.equal(added.gate.weight, first.gate.weight) and torch.equal(added.mix_in.weight, first.mix_in.weight)
     assert added.mix_out.weight.grad.abs().max() > 0 and added.gate_out.weight.grad.abs().max() > 0
     with pytest.raises(ValueError, match="has no place"):
         grown(network, replace(TINY, latent=24))
