@@ -49,7 +49,7 @@ class Shape:
     hyper_width: int = 128
     context: int = 256
     context_blocks: int = 1
-    levels: int = 8
+    levels: int = 10
     damped: bool = True  # see obic.nn.blocks.Block
     scale_hidden: int = 256  # see obic.nn.hyper_networks.ScaleIndex
 
@@ -75,6 +75,11 @@ class Shape:
 def quality_to_level(quality: Number, levels: int) -> Number:
     """Quality 1..100 -> position on the scale of gain vectors, 0..levels-1 (spec 8.1)."""
     return (quality - 1) * (levels - 1) / (MAX_QUALITY - 1)
+
+
+def level_to_quality(level: float, levels: int) -> float:
+    """The inverse of `quality_to_level`."""
+    return 1 + level * (MAX_QUALITY - 1) / (levels - 1)
 
 
 def relative_level(level: Number, levels: int) -> Number:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from obic.constants import CELL, HYPER, HYPER_CLAMP, MAX_QUALITY
+from obic.constants import CELL, HYPER, HYPER_CLAMP
 from obic.entropy.tables import default_scales, gaussian_probabilities
 from obic.metrics import ms_ssim
 from obic.nn.blocks import straight_through
@@ -21,7 +21,7 @@ from obic.nn.hyper_networks import index_to_scale
 from obic.nn.model import CodecNetwork, pad_to_hyper
 from obic.shape import quality_to_level
 
-LAMBDA_MIN, LAMBDA_MAX = 0.05, 20.0  # of quality 1 and 100, log-spaced between
+LAMBDA_MIN, LAMBDA_STEP = 0.05, 400 ** (1 / 7)  # of level 0, and from a level to the next: eight end at 20, ten at 111
 MSE_WEIGHT = 25.0  # brings the squared error to the size of 1 - MS-SSIM
 MSE_SHARE = 0.1  # what is left of it beside MS-SSIM
 COLOUR_WEIGHT = 10.0  # in training: of the squared error of a cell's mean colour, which MS-SSIM hardly sees
@@ -39,10 +39,10 @@ class Rates:
     residual: Tensor
 
 
-def distortion_weight(quality: Tensor) -> Tensor:
-    """lambda of eq. 4 for qualities [R] in 1..100 -> [R] in 0.05..20."""
-    share = (quality - 1) / (MAX_QUALITY - 1)
-    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** share
+def distortion_weight(level: Tensor) -> Tensor:
+    """lambda of eq. 4 for levels [R] >= 0 -> [R], from 0.05 up; a network of more levels reaches
+    higher."""
+    return LAMBDA_MIN * LAMBDA_STEP**level
 
 
 @cache

@@ -120,7 +120,7 @@ def _rows(
     cells = torch.from_numpy(np.stack([coder.cells for coder in coders])[:, None]).to(device).float()
     rows = torch.from_numpy(np.stack(table_rows)).to(device)
     return _Rows(
-        level, distortion_weight(quality), cells, network.conditions(cells, level), torch.cat(hyper), rows
+        level, distortion_weight(level), cells, network.conditions(cells, level), torch.cat(hyper), rows
     )
 
 

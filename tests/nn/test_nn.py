@@ -20,9 +20,9 @@ from obic.nn.gain import interpolate
 from obic.nn.hyper_networks import index_to_scale, log_scale_to_index
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import code_layers, distortion, distortion_weight, gaussian_bits, prices, slopes
-from obic.shape import Shape
+from obic.shape import Shape, quality_to_level
 from obic.train.codec.checkpoint import new_network
-from obic.train.codec.crops import MIDDLE, OFTEN, Batches, any_quality, draw_rows
+from obic.train.codec.crops import HIGH, MIDDLE, OFTEN, Batches, any_quality, draw_rows
 from obic.train.codec.estimate import cost, estimate
 from obic.train.codec.fit_hyper_prior import fitted_hyper_prior
 from obic.train.codec.fit_tables import fitted_tables
@@ -183,10 +183,9 @@ def test_gaussian_bits():
     assert whole.sum().item() == pytest.approx(1, abs=1e-4)
 
 
-def test_distortion_weight_rises_with_quality():
-    weights = distortion_weight(torch.tensor([1.0, 50.5, 100.0]))
-    assert weights[0].item() == pytest.approx(0.05) and weights[2].item() == pytest.approx(20, rel=1e-4)
-    assert weights[1].item() == pytest.approx(1, rel=1e-4)
+def test_distortion_weight_rises_with_the_level():
+    weights = distortion_weight(torch.tensor([0.0, 3.5, 7.0, 9.0]))
+    assert weights.tolist() == pytest.approx([0.05, 1, 20, 110.8], rel=1e-3)
 
 
 def test_a_shift_of_colour_is_worse_than_one_of_brightness_where_it_lies():
@@ -254,8 +253,9 @@ def test_early_training_sees_whole_pictures_at_middle_qualities():
 def test_most_qualities_are_drawn_where_most_pictures_are_coded():
     generator = random.Random(0)
     drawn = [any_quality(generator) for _ in range(2000)]
-    often = sum(OFTEN[0] <= quality <= OFTEN[1] for quality in drawn) / len(drawn)
-    assert min(drawn) < 5 and max(drawn) > 96 and 0.7 < often < 0.86  # 0.65 and 0.35 * 0.4
+    often, high = (sum(low <= quality <= top for quality in drawn) / len(drawn) for low, top in (OFTEN, HIGH))
+    assert min(drawn) < 6 and 0.5 < often < 0.66  # 0.5 and 0.25 * 0.31
+    assert max(drawn) > 96 and 0.25 < high < 0.4  # 0.25 and 0.25 * 0.3
 
 
 def test_orthogonalise():
@@ -299,7 +299,7 @@ def test_emphasis_is_the_power_of_lambda_that_a_quality_weighs_with(network, mon
         for emphasis in (0.0, 0.5):
             torch.manual_seed(0)
             losses.append(training_loss(network, pixels, labels, WHOLE_UNTIL, random.Random(0), emphasis)[0].item())
-        weight = distortion_weight(torch.tensor(quality)).item()
+        weight = distortion_weight(quality_to_level(torch.tensor(quality), network.shape.levels)).item()
         assert losses[1] == pytest.approx(losses[0] * weight**0.5, rel=1e-4)
 
 
@@ -345,7 +345,7 @@ def test_the_integer_map_is_the_trained_one(network):
     arrays = codec_arrays(network, gaussian_tables())
     scale_map = scale_map_of(arrays)
     z = np.random.default_rng(0).integers(-9, 10, (8, 3, 2)).astype(np.int32)
-    level = torch.tensor([(40 - 1) * 7 / 99])
+    level = torch.tensor([quality_to_level(40.0, network.shape.levels)])
     with torch.no_grad():
         exact = network.scale_index(torch.from_numpy(z).float()[None], level)[0].numpy()
     assert np.abs(scale_map.table_rows(z, 40) - np.clip(np.floor(exact), 0, 63)).mean() < 0.03
@@ -403,12 +403,12 @@ def test_the_fitted_prior_of_z_costs_less_than_the_trained_one(network):
     assert sizes[1] < sizes[0]
 
 
-@pytest.mark.parametrize(("quality", "weight"), [(1, 0.05), (100, 20)])
-def test_a_cost_is_that_of_equation_4_over_the_root_of_lambda(quality, weight):
-    assert cost(quality, 0.3, 0.9) == pytest.approx(weight**0.5 * 0.1 + 0.3 / weight**0.5)
+@pytest.mark.parametrize(("level", "weight"), [(0.0, 0.05), (7.0, 20)])
+def test_a_cost_is_that_of_equation_4_over_the_root_of_lambda(level, weight):
+    assert cost(level, 0.3, 0.9) == pytest.approx(weight**0.5 * 0.1 + 0.3 / weight**0.5)
 
 
 def test_an_estimate_rises_with_quality(network):
     torch.manual_seed(0)
-    low, high = estimate(network, [torch.rand(3, 200, 190)], [1, 100])
+    low, high = estimate(network, [torch.rand(3, 200, 190)], [1.0, 100.0])
     assert 0 < low[0] < high[0] and 0 <= low[1] <= 1

@@ -13,6 +13,7 @@ from obic.container import open_container
 from obic.errors import UsageError
 from obic.nn import refine
 from obic.nn.rate_distortion import distortion, distortion_weight
+from obic.shape import quality_to_level
 from shared.places import TESTS
 
 GOLDEN = TESTS / "golden" / "v1"
@@ -37,7 +38,8 @@ def cost(encoder, model, rgb, qualities):
     decoded = codec.decode_picture(open_container(data), model).rgb
     a, b = (torch.tensor(each).permute(2, 0, 1)[None].float() / 255 for each in (decoded, rgb))
     regions = torch.stack([torch.from_numpy(labels() == label).float() for label in (0, 1)])[None]
-    weight = distortion_weight(torch.tensor(qualities).float())
+    levels = model.backend.shape.levels
+    weight = distortion_weight(quality_to_level(torch.tensor(qualities).float(), levels))
     lost = (weight * regions.mean((0, 2, 3)) * distortion(a, b, regions)[0]).sum()
     return lost.item() + 8 * len(data) / rgb[..., 0].size
 

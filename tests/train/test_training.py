@@ -20,12 +20,13 @@ from obic.entropy import HyperPrior
 from obic.entropy.tables import gaussian_tables
 from obic.nn.hyper_networks import log_scale_to_index
 from obic.nn.rate_distortion import LOWEST_SLOPE, code_layers
-from obic.shape import Shape
+from obic.shape import Shape, level_to_quality
 from obic.train import pack
 from obic.train.codec import __main__ as codec
-from obic.train.codec.checkpoint import Places, checkpoint_log, grown, load_checkpoint, new_network, read_codec
+from obic.train.codec.checkpoint import Places, checkpoint_log, load_checkpoint, new_network, read_codec
 from obic.train.codec.course import Course, Log, train
 from obic.train.codec.crops import Batches
+from obic.train.codec.growth import LEAST_RISE, grown
 from obic.train.codec.loss import WHOLE_UNTIL
 from obic.train.codec.revive import revive_channels, revive_units
 from obic.train.codec.small_copy import write_small_copy
@@ -445,3 +446,23 @@ def test_a_network_grows_by_blocks_that_change_nothing_and_can_learn():
     assert added.mix_out.weight.grad.abs().max() > 0 and added.gate_out.weight.grad.abs().max() > 0
     with pytest.raises(ValueError, match="has no place"):
         grown(network, replace(TINY, latent=24))
+
+
+def test_a_network_with_more_levels_does_the_same_at_those_it_had():
+    torch.manual_seed(0)
+    network = new_network(replace(TINY, levels=8))
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    larger = grown(network, replace(TINY, levels=10))
+    features, cells = 4 * torch.randn(1, 16, 8, 8), torch.ones(1, 1, 8, 8)
+    cells[..., 5:] = 0
+    results = []
+    for each, level in ((network, 0.0), (larger, 0.0), (network, 5.3), (larger, 5.3), (network, 7.0), (larger, 7.0)):
+        quality = torch.tensor([level_to_quality(level, each.shape.levels)])
+        decoded, conditions, rates = code_layers(each, features, cells, quality, noisy=False)
+        results.append((each.synthesis(decoded, conditions), rates.hyper, rates.residual))
+    for before, after in zip(results[::2], results[1::2], strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert torch.allclose(one, other, rtol=1e-3, atol=1e-3)
+    for table in (larger.gain.log_gain, -larger.gain.log_inverse, larger.scale_index.bias):
+        assert (table[8:] - table[7:9] >= LEAST_RISE - 1e-6).all()

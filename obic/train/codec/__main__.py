@@ -11,9 +11,10 @@ from obic.constants import CELL
 from obic.nn.blocks import Block
 from obic.nn.model import CodecNetwork
 from obic.shape import Shape
-from obic.train.codec.checkpoint import Places, averaged_network, grown, new_network, read_codec
+from obic.train.codec.checkpoint import Places, averaged_network, new_network, read_codec
 from obic.train.codec.course import Course, Log, train
 from obic.train.codec.crops import Batches
+from obic.train.codec.growth import grown
 from obic.train.codec.revive import revive_channels, revive_units
 from obic.train.common import parallel
 from obic.train.common.command import add_machine, cells, count, join_processes, output, plain_errors, positive, share
@@ -59,7 +60,8 @@ def _begin(args: argparse.Namespace, places: Places) -> dict[str, Any] | None:
         return None
     content = read_codec(args.init)
     shape = Shape.of(content["shape"])
-    wanted = replace(shape, damped=True, scale_hidden=shape.scale_hidden or Shape.scale_hidden, **_blocks(args))
+    wanted = replace(shape, damped=True, scale_hidden=shape.scale_hidden or Shape.scale_hidden,
+                     levels=max(shape.levels, Shape.levels), **_blocks(args))
     if wanted != shape or args.revive:
         network = grown(averaged_network(content), wanted)
         if args.revive:
@@ -102,8 +104,8 @@ def main() -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on with what --out or --copy has")
     start.add_argument("--init", metavar="PATH", help="go on from a checkpoint, a small copy of one, or a folder of "
-                       "packed weights, in another --out; damping, hidden units and --blocks that they lack start as "
-                       "next to nothing")
+                       "packed weights, in another --out; damping, hidden units, levels and --blocks that they lack "
+                       "start as next to nothing")
     add("--decay", type=count, metavar="CROPS", help="the rate of learning falls to 1 %% within so many crops, which "
         "ends the run (default: it is held). 1,600 were too few to bring much")
     add("--revive", action="store_true", help="with --init: first raise channels of the latent that have died at low "

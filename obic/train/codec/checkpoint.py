@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from obic.constants import HIDDEN_BITS, HIDDEN_SHIFT, HYPER_ORDER, MAX_QUALITY
-from obic.nn.blocks import Block, Stage
 from obic.nn.gain import interpolate
 from obic.nn.hyper_networks import LOG_SCALE_MIN, LOG_STEP, index_to_scale
 from obic.nn.model import CodecNetwork
@@ -132,30 +131,6 @@ def new_network(shape: Shape) -> CodecNetwork:
     network = CodecNetwork(shape)
     network.start()
     return network
-
-
-def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
-    """The network with what it lacks of the blocks, damping and hidden units of `shape`: at first
-    that changes next to nothing, and blocks alone change nothing.
-
-    New blocks read with the weights of those before them in their stage, one after the other, and
-    write nothing yet (Wu et al., "LLaMA Pro: progressive LLaMA with block expansion", 2024): a step
-    of Muon is as long for small weights as for large ones, so blocks that began small throughout
-    would take far longer to matter. Raises ValueError if anything else differs.
-    """
-    larger, state = new_network(shape), network.state_dict()
-    fits = {name: value.shape for name, value in larger.state_dict().items()}
-    misfits = [name for name, value in state.items() if fits.get(name) != value.shape]
-    if misfits:
-        raise ValueError(f"a network of {network.shape} does not grow into {shape}: {misfits[0]} has no place in it")
-    larger.load_state_dict(state, strict=False)
-    stages = cast(dict[str, Stage], dict(network.named_modules()))
-    for name, stage in larger.named_modules():
-        if isinstance(stage, Stage):
-            blocks, there = cast(list[Block], list(stage)), len(stages[name])
-            for number, block in enumerate(blocks[there:]):
-                block.read_like(blocks[number % there])
-    return larger
 
 
 def _unpacked(folder: Path) -> CodecNetwork:

@@ -15,9 +15,10 @@ from obic.constants import CELL, MAX_QUALITY
 from obic.train.common.data import Sample
 
 OVERSAMPLE = {"wall": 4}  # the cleanest set
-OFTEN = (40, 80)  # the qualities of about 0.04 to 0.25 bits per pixel, where most pictures are coded
-OFTEN_SHARE = 0.65
-MIDDLE = (26, 92)  # lambda from 0.23 to 12.3
+OFTEN = (31, 62)  # the qualities of about 0.04 to 0.25 bits per pixel, where most pictures are coded
+HIGH = (70, 100)  # where the transforms learn what the others leave out
+OFTEN_SHARE, HIGH_SHARE = 0.5, 0.25  # the rest of the draws is even
+MIDDLE = (20, 72)  # lambda from 0.23 to 12.3
 
 
 class Batches:
@@ -91,8 +92,10 @@ class Rows(NamedTuple):
 
 
 def any_quality(generator: random.Random) -> float:
-    """1..100, most of them in the range that is used most."""
-    return generator.uniform(*(OFTEN if generator.random() < OFTEN_SHARE else (1, MAX_QUALITY)))
+    """1..100, most of them in the range that is used most, or high."""
+    shares = (OFTEN_SHARE, HIGH_SHARE, 1 - OFTEN_SHARE - HIGH_SHARE)
+    (bounds,) = generator.choices((OFTEN, HIGH, (1, MAX_QUALITY)), shares)
+    return generator.uniform(*bounds)
 
 
 def middle_quality(generator: random.Random) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 from obic.constants import CELL
 from obic.nn.model import CodecNetwork
 from obic.nn.rate_distortion import COLOUR_WEIGHT, code_layers, distortion, distortion_weight
+from obic.shape import quality_to_level
 from obic.train.codec.crops import Rows, any_quality, draw_rows, middle_quality
 
 MSE_UNTIL, MSE_FADED = 2_400, 6_000  # crops: squared error alone, which fades into what stands beside MS-SSIM
@@ -67,7 +68,7 @@ def training_loss(
     fade = min(max((crops - MSE_UNTIL) / (MSE_FADED - MSE_UNTIL), 0.0), 1.0)
     lost = distortion(output, pixels, regions, fade, COLOUR_WEIGHT * fade)[rows.pictures, rows.numbers]
     per_pixel = (rates.hyper + rates.residual) / (pixels.shape[-1] * pixels.shape[-2])
-    weight = distortion_weight(rows.quality)
+    weight = distortion_weight(quality_to_level(rows.quality, network.shape.levels))
     # Divided by the root of lambda, about as the rate grows with it, a row counts the same at every
     # quality.
     rows_lost = bounded(kept * (weight * area * lost + per_pixel) / weight.sqrt())
