@@ -254,8 +254,8 @@ def test_most_qualities_are_drawn_where_most_pictures_are_coded():
     generator = random.Random(0)
     drawn = [any_quality(generator) for _ in range(2000)]
     often, high = (sum(low <= quality <= top for quality in drawn) / len(drawn) for low, top in (OFTEN, HIGH))
-    assert min(drawn) < 6 and 0.5 < often < 0.66  # 0.5 and 0.25 * 0.31
-    assert max(drawn) > 96 and 0.25 < high < 0.4  # 0.25 and 0.25 * 0.3
+    assert min(drawn) < 6 and 0.66 < often < 0.8  # 0.65 and 0.25 * 0.31
+    assert max(drawn) > 96 and 0.12 < high < 0.23  # 0.1 and 0.25 * 0.3
 
 
 def test_orthogonalise():

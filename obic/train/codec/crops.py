@@ -17,7 +17,7 @@ from obic.train.common.data import Sample
 OVERSAMPLE = {"wall": 4}  # the cleanest set
 OFTEN = (31, 62)  # the qualities of about 0.04 to 0.25 bits per pixel, where most pictures are coded
 HIGH = (70, 100)  # where the transforms learn what the others leave out
-OFTEN_SHARE, HIGH_SHARE = 0.5, 0.25  # the rest of the draws is even
+OFTEN_SHARE, HIGH_SHARE = 0.65, 0.1  # the rest of the draws is even
 MIDDLE = (20, 72)  # lambda from 0.23 to 12.3
 
 
