@@ -18,8 +18,8 @@ READ_LEVEL = ("context.entries", "hyper_analysis.layers.0.", "synthesis.layers.0
 
 
 def grown(network: CodecNetwork, shape: Shape) -> CodecNetwork:
-    """The network with what it lacks of the levels, blocks, damping and hidden units of `shape`: at first
-    that changes next to nothing, and blocks alone change nothing.
+    """The network with what it lacks of the levels, blocks, damping and hidden units of `shape`: at
+    first that changes next to nothing, and levels and blocks alone change nothing.
 
     New blocks read with the weights of those before them in their stage, one after the other, and
     write nothing yet (Wu et al., "LLaMA Pro: progressive LLaMA with block expansion", 2024): a step
